@@ -1,0 +1,39 @@
+//! A fake Xen below the seam of `libh2` ([`h2::seam`]), for fault injection: it fails the Nth call, breaks the store's
+//! connection, or kills the process, and says afterwards what is left on the host.
+//!
+//! ```text
+//!   h2::Hypervisor          FakeHost: what a test holds
+//!        |                     |  fail_nth, at, snapshot, guests and tools of others
+//!        v                     v
+//!   Hypercalls, Builder, StoreCalls  --every call-->  Plan (counts, fails, dies, hooks)
+//!                                                       |
+//!                                                       v
+//!                                     Host (domains, memory, Tree)   Session (watches, events)
+//! ```
+//!
+//! - [`FakeHost`] is the handle; clones are the same host.
+//! - [`Fault`] is what can happen at a call.
+//! - [`Snapshot`] is a picture of the host that can be compared.
+//! - [`Guest`] and [`Reaction`]: a domain, and what it does when it is asked to end.
+//!
+//! The fake refuses what Xen and xenstored refuse where a test could otherwise pass by mistake: calls on domains that are not
+//! there, steps in the wrong order, malformed paths. It is a model of bookkeeping alone: nothing it does is a measurement,
+//! and behaviour on Xen is tested in the lab.
+
+#![deny(missing_docs)]
+
+mod builder;
+mod fake;
+mod guest;
+mod host;
+mod hypercalls;
+mod plan;
+mod session;
+mod snapshot;
+mod store;
+mod tree;
+
+pub use fake::FakeHost;
+pub use guest::{Guest, Reaction};
+pub use plan::{Call, Fault, When};
+pub use snapshot::Snapshot;

@@ -1,0 +1,301 @@
+//! The way in: a [`Hypervisor`] opens Xen, finds domains, and makes guests.
+
+use std::cell::{Cell, OnceCell};
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use crate::config::GuestConfig;
+use crate::domain::Domain;
+use crate::error::{CreateError, Error, OpenError};
+use crate::host::HostInfo;
+use crate::id::DomId;
+use crate::info::DomainInfo;
+use crate::raw;
+use crate::raw::xenctrl::Xenctrl;
+use crate::reap::{self, Reaped};
+use crate::seam::{Hypercalls, StoreCalls};
+use crate::shell::{self, Shell};
+use crate::state::names::{self, Owner};
+use crate::state::{StateDir, guests};
+use crate::stats::Counters;
+use crate::store::{Store, nodes};
+
+/// Where records are kept unless an option says otherwise: a tmpfs, since domain ids do not outlive the host's boot.
+const STATE_DIR: &str = "/run/lightvm";
+
+/// More domains than this are fetched in several hypercalls.
+const CHUNK: usize = 1024;
+
+/// How to open the hypervisor.
+#[derive(Debug, Clone)]
+pub struct Options {
+    state_dir: PathBuf,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { state_dir: PathBuf::from(STATE_DIR) }
+    }
+}
+
+impl Options {
+    /// Keeps the records of guests in this directory instead of /run/lightvm. All programs that manage guests on a
+    /// host must use the same one.
+    #[must_use]
+    pub fn state_dir(mut self, path: impl Into<PathBuf>) -> Self {
+        self.state_dir = path.into();
+        self
+    }
+
+    /// Opens the hypervisor.
+    ///
+    /// # Errors
+    /// [`OpenError::NotXen`] if there is none below this kernel, [`OpenError::NotControlDomain`] in a guest, [`OpenError::Permission`]
+    /// if the caller may not use it, [`OpenError::VersionMismatch`] if it speaks another interface version than the
+    /// library (libxenctrl is not a stable ABI), [`OpenError::State`] if the state directory cannot be made.
+    pub fn open(&self) -> Result<Hypervisor, OpenError> {
+        crate::detect::control_domain()?;
+        self.over(Box::new(Xenctrl::open()?), None)
+    }
+
+    /// Opens something else in the place of Xen: see [`crate::seam`].
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn over(
+        &self,
+        calls: Box<dyn Hypercalls>,
+        store: Option<Box<dyn StoreCalls>>,
+    ) -> Result<Hypervisor, OpenError> {
+        let state = StateDir::new(&self.state_dir);
+        state.prepare()?;
+        let host = calls.host_info()?;
+        let inner = Inner { calls, store: OnceCell::new(), state, host, bytes_copied: Cell::new(0) };
+        if let Some(store) = store {
+            // The cell was made empty above.
+            let _ = inner.store.set(Store::over(store));
+        }
+        Ok(Hypervisor { inner: Rc::new(inner) })
+    }
+}
+
+/// What a hypervisor's guests share.
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) calls: Box<dyn Hypercalls>,
+    store: OnceCell<Store>,
+    pub(crate) state: StateDir,
+    /// The host as it was when it was opened: its memory figures are of that moment.
+    pub(crate) host: HostInfo,
+    bytes_copied: Cell<u64>,
+}
+
+impl Inner {
+    /// Xenstore, opened when it is first needed: a host may have none.
+    pub(crate) fn store(&self) -> Result<&Store, OpenError> {
+        if let Some(store) = self.store.get() {
+            return Ok(store);
+        }
+        let store = Store::open()?;
+        Ok(self.store.get_or_init(|| store))
+    }
+
+    pub(crate) fn add_bytes_copied(&self, bytes: u64) {
+        self.bytes_copied.set(self.bytes_copied.get() + bytes);
+    }
+
+    /// What Xen knows of one domain; `None` if there is no such domain.
+    pub(crate) fn info(&self, domain: DomId) -> Result<Option<DomainInfo>, crate::error::CallError> {
+        Ok(self.calls.domains(domain, 1)?.into_iter().next().filter(|info| info.id == domain))
+    }
+
+    /// All domains, in the order of their ids.
+    pub(crate) fn all(&self) -> Result<Vec<DomainInfo>, crate::error::CallError> {
+        let mut all: Vec<DomainInfo> = Vec::new();
+        let mut first = Some(DomId::DOM0);
+        while let Some(start) = first {
+            let chunk = self.calls.domains(start, CHUNK)?;
+            let whole = chunk.len() == CHUNK;
+            all.extend(chunk);
+            first = if whole { all.last().and_then(|info| DomId::new(info.id.get().saturating_add(1))) } else { None };
+        }
+        Ok(all)
+    }
+}
+
+/// A domain and its name.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct GuestSummary {
+    /// What Xen knows of it.
+    pub info: DomainInfo,
+    /// Its name, unless nobody gave it one.
+    pub name: Option<String>,
+}
+
+/// An open hypervisor. It is cheap to keep and cheap to open, and belongs to one thread, as libxenctrl does.
+#[derive(Debug)]
+pub struct Hypervisor {
+    inner: Rc<Inner>,
+}
+
+impl Hypervisor {
+    /// Opens the hypervisor that this machine runs under, with the default [`Options`].
+    ///
+    /// # Errors
+    /// As [`Options::open`].
+    pub fn open() -> Result<Self, OpenError> {
+        Options::default().open()
+    }
+
+    /// What the host is and has at this moment.
+    ///
+    /// # Errors
+    /// [`Error::Call`] if one of the hypercalls fails.
+    pub fn host_info(&self) -> Result<HostInfo, Error> {
+        Ok(self.inner.calls.host_info()?)
+    }
+
+    /// All domains, whoever made them, with the control domain first.
+    ///
+    /// # Errors
+    /// [`Error::Call`] if a hypercall fails, [`Error::Open`] or [`Error::Store`] if xenstored does not answer.
+    pub fn list(&self) -> Result<Vec<GuestSummary>, Error> {
+        let all = self.inner.all()?;
+        self.forget_gone(&all);
+        all.into_iter()
+            .map(|info| {
+                let name = self.domain_of(info.id).name()?;
+                Ok(GuestSummary { info, name })
+            })
+            .collect()
+    }
+
+    /// The domain with this id.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchDomain`] if there is none.
+    pub fn domain(&self, id: DomId) -> Result<Domain, Error> {
+        match self.inner.info(id)? {
+            Some(_) => Ok(self.domain_of(id)),
+            None => Err(Error::NoSuchDomain(id.to_string())),
+        }
+    }
+
+    /// The domain that a user means: a decimal number is an id, all else a name.
+    ///
+    /// A guest that this library made is found at once; for others, the names of all domains are read from Xenstore.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchDomain`] if there is none, [`Error::AmbiguousName`] if more than one has the name.
+    pub fn find(&self, guest: &str) -> Result<Domain, Error> {
+        if !guest.is_empty() && guest.bytes().all(|byte| byte.is_ascii_digit()) {
+            let id = guest.parse().map_err(|_| Error::NoSuchDomain(guest.to_owned()))?;
+            return self.domain(id);
+        }
+        if let Some(Owner::Guest { domain, uuid }) = names::owner(&self.inner.state, guest)?
+            && self.inner.info(domain)?.is_some_and(|info| info.handle == uuid)
+        {
+            let found = self.domain_of(domain);
+            // Another tool may have renamed it, and only Xenstore knows.
+            if found.name()?.as_deref() == Some(guest) {
+                return Ok(found);
+            }
+        }
+        let mut ids = Vec::new();
+        for info in self.inner.all()? {
+            if self.domain_of(info.id).name()?.as_deref() == Some(guest) {
+                ids.push(info.id);
+            }
+        }
+        match ids.as_slice() {
+            [] => Err(Error::NoSuchDomain(format!("named {guest:?}"))),
+            [id] => Ok(self.domain_of(*id)),
+            _ => Err(Error::AmbiguousName { name: guest.to_owned(), ids }),
+        }
+    }
+
+    /// Whether a name is taken, and by which domain: what [`create`](Self::create) would say, without creating.
+    ///
+    /// # Errors
+    /// As [`find`](Self::find), but that nobody has the name is no error.
+    pub fn name_owner(&self, name: &str) -> Result<Option<DomId>, Error> {
+        match self.find(name) {
+            Ok(domain) => Ok(Some(domain.id())),
+            Err(Error::NoSuchDomain(_)) => Ok(None),
+            Err(Error::AmbiguousName { ids, .. }) => Ok(ids.first().copied()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What [`create`](Self::create) checks before it makes anything: the configuration, the host's limits, its free
+    /// memory, and that the name and the UUID are free.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create).
+    pub fn check(&self, config: &GuestConfig) -> Result<(), CreateError> {
+        shell::check(&self.inner, config)?;
+        match names::owner(&self.inner.state, config.name.as_str())? {
+            Some(owner) => shell::refuse_owner(&self.inner, config.name.as_str(), owner),
+            None => Ok(()),
+        }
+    }
+
+    /// Starts a guest: makes a paused domain with its vcpus, memory and ports. [`Shell::boot`] gives it a kernel. A `Shell` that is dropped is undone.
+    ///
+    /// # Errors
+    /// [`CreateError`], by cause. Nothing is left behind on the host.
+    pub fn create(&self, config: &GuestConfig) -> Result<Shell, CreateError> {
+        Shell::new(Rc::clone(&self.inner), config)
+    }
+
+    /// Destroys the unfinished guests that dead builders left: domains, nodes, records. Never touches one whose
+    /// builder lives.
+    ///
+    /// # Errors
+    /// [`Error`] for the first one that cannot be undone; it is tried again at the next call.
+    pub fn reap(&self) -> Result<Vec<Reaped>, Error> {
+        reap::reap(&self.inner)
+    }
+
+    /// What was counted so far.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        let counts = raw::counts();
+        Counters {
+            hypercalls: counts.map(|(hypercalls, _)| hypercalls),
+            ioctls: counts.map(|(_, ioctls)| ioctls),
+            xenstore_operations: self.inner.store.get().map_or(0, Store::operations),
+            bytes_copied: self.inner.bytes_copied.get(),
+        }
+    }
+
+    pub(crate) fn over_inner(inner: &Rc<Inner>) -> Self {
+        Self { inner: Rc::clone(inner) }
+    }
+
+    fn domain_of(&self, id: DomId) -> Domain {
+        Domain::new(Rc::clone(&self.inner), id)
+    }
+
+    /// Forgets the records of guests that others destroyed; `all` is every domain there is.
+    fn forget_gone(&self, all: &[DomainInfo]) {
+        let forget = || {
+            for domain in guests::domains(&self.inner.state)? {
+                // `all` is of a moment ago: the domain may have been made since.
+                if !all.iter().any(|info| info.id == domain) && self.inner.info(domain)?.is_none() {
+                    reap::forget(&self.inner.state, domain)?;
+                }
+            }
+            Ok::<(), Error>(())
+        };
+        if let Err(error) = forget() {
+            log::warn!("cannot forget the guests that are gone: {error}");
+        }
+    }
+}
+
+/// The name that Xenstore has for a domain.
+pub(crate) fn store_name(store: &Store, domain: DomId) -> Result<Option<String>, crate::error::StoreError> {
+    store.read(&format!("{}/name", nodes::home(domain)))
+}

@@ -1,0 +1,116 @@
+//! The state directory, by default /run/lightvm: what this library remembers of guests beyond what Xen keeps.
+//!
+//! ```text
+//! building/<mark>       one file for each guest that is being built; its builder holds a lock on it (flock), which the
+//!                       kernel lets go when the builder dies, however it dies
+//! guests/<domid>.json   the configuration of each finished guest
+//! names/<name>          a symbolic link that says whose name it is: build:<mark>:<pid> or guest:<domid>:<uuid>
+//! lock                  held while a name changes hands
+//! ```
+//!
+//! Nothing here is believed without asking the hypervisor: a record may outlive its guest, when another tool destroyed
+//! it or the host's directory survived.
+//!
+//! - [`building`]: the marks of unfinished guests
+//! - [`names`]: the index of names
+//! - [`guests`]: the records of finished guests
+
+pub(crate) mod building;
+pub(crate) mod guests;
+pub(crate) mod names;
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::{Flock, FlockArg};
+
+use crate::error::StateError;
+
+/// The state directory.
+#[derive(Debug, Clone)]
+pub(crate) struct StateDir {
+    root: PathBuf,
+}
+
+/// A [`StateError`] for `operation` on `path`.
+pub(crate) fn failed(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StateError {
+    move |source| StateError { operation, path: path.to_owned(), source }
+}
+
+/// A file that is not there is not a failure.
+fn optional<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+impl StateDir {
+    pub(crate) fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    /// Makes the directories, readable for root alone: configurations may hold secrets in command lines.
+    pub(crate) fn prepare(&self) -> Result<(), StateError> {
+        for folder in [building::FOLDER, guests::FOLDER, names::FOLDER] {
+            let path = self.root.join(folder);
+            if !path.is_dir() {
+                DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(failed("create", &path))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn path(&self, folder: &str, name: &str) -> PathBuf {
+        self.root.join(folder).join(name)
+    }
+
+    /// The lock under which names change hands. It is held for a few file operations, so waiting for it is bounded.
+    fn lock(&self) -> Result<Flock<File>, StateError> {
+        let path = self.root.join("lock");
+        let file = OpenOptions::new()
+            .create(true)
+            .write(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .map_err(failed("open", &path))?;
+        Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| failed("lock", &path)(errno.into()))
+    }
+
+    /// Writes a file so that a reader sees the old or the new content, never a part.
+    fn replace(path: &Path, content: &str) -> Result<(), StateError> {
+        let temporary = path.with_extension("new");
+        let result = (|| {
+            let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&temporary)?;
+            file.write_all(content.as_bytes())?;
+            fs::rename(&temporary, path)
+        })();
+        result.map_err(failed("write", path))
+    }
+
+    /// Removes a file; one that is not there is no failure.
+    fn remove(path: &Path) -> Result<(), StateError> {
+        optional(fs::remove_file(path)).map_err(failed("remove", path))?;
+        Ok(())
+    }
+
+    /// The names of the files in one of the folders.
+    fn entries(&self, folder: &str) -> Result<Vec<String>, StateError> {
+        let path = self.root.join(folder);
+        let Some(entries) = optional(fs::read_dir(&path)).map_err(failed("read", &path))? else {
+            return Ok(Vec::new());
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(failed("read", &path))?;
+            if let Ok(name) = entry.file_name().into_string() {
+                names.push(name);
+            }
+        }
+        Ok(names)
+    }
+}

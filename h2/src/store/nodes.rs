@@ -1,0 +1,233 @@
+//! The nodes of a guest. They are those that libxl 4.17 writes for the same guest, so that xl, xenconsoled, xentop and
+//! the guest's own drivers find what they expect; the permissions are libxl's, too.
+//!
+//! A node takes over its parent's permissions when it is made, so only the roots of a subtree and the nodes that the
+//! guest may write get permissions of their own.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use uuid::Uuid;
+
+use super::Store;
+use crate::error::StoreError;
+use crate::id::{DomId, KiB, Port};
+use crate::info::DomainKind;
+use crate::seam::{NodePermission, RingFrames};
+
+/// What xenconsoled keeps of a guest's output in its own memory, in bytes: libxl's value.
+const CONSOLE_LIMIT: &str = "1048576";
+
+/// XenbusStateInitialising of xen/include/public/io/xenbus.h.
+const INITIALISING: &str = "1";
+
+/// All that the nodes of a guest say.
+#[derive(Debug)]
+pub(crate) struct GuestNodes<'a> {
+    pub(crate) domain: DomId,
+    pub(crate) name: &'a str,
+    pub(crate) uuid: Uuid,
+    pub(crate) kind: DomainKind,
+    pub(crate) memory: KiB,
+    pub(crate) max_memory: KiB,
+    pub(crate) vcpus: u32,
+    pub(crate) console_domain: DomId,
+}
+
+/// Where a domain's own nodes lie.
+pub(crate) fn home(domain: DomId) -> String {
+    format!("/local/domain/{domain}")
+}
+
+/// Where libxl keeps what it knows of a domain.
+pub(crate) fn libxl(domain: DomId) -> String {
+    format!("/libxl/{domain}")
+}
+
+/// Where what belongs to a guest, whatever its domain, lies.
+pub(crate) fn vm(uuid: Uuid) -> String {
+    format!("/vm/{uuid}")
+}
+
+fn console_backend(console_domain: DomId, domain: DomId) -> String {
+    format!("{}/backend/console/{domain}/0", home(console_domain))
+}
+
+/// The guest may read, and the control domain do all.
+fn read_only(domain: DomId) -> [NodePermission; 2] {
+    [
+        NodePermission { domain: DomId::DOM0, read: false, write: false },
+        NodePermission { domain, read: true, write: false },
+    ]
+}
+
+/// The guest owns it.
+fn guest_owned(domain: DomId) -> [NodePermission; 1] {
+    [NodePermission { domain, read: false, write: false }]
+}
+
+/// Nobody but the control domain.
+fn private() -> [NodePermission; 1] {
+    [NodePermission { domain: DomId::DOM0, read: false, write: false }]
+}
+
+/// Nodes below a guest's home that the guest writes.
+const WRITABLE: &[&str] = &[
+    "control/shutdown",
+    "control/feature-poweroff",
+    "control/feature-reboot",
+    "control/feature-suspend",
+    "control/sysrq",
+    "device/suspend/event-channel",
+    "data",
+    "drivers",
+    "feature",
+    "attr",
+    "error",
+];
+
+/// This moment in seconds, as `xl uptime` reads it.
+fn start_time() -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    format!("{}.{:02}", now.as_secs(), now.subsec_millis() / 10)
+}
+
+/// Writes all nodes that can be written before the guest is built.
+pub(crate) fn write(store: &Store, guest: &GuestNodes<'_>) -> Result<(), StoreError> {
+    let (home, vm, libxl) = (home(guest.domain), vm(guest.uuid), libxl(guest.domain));
+    for (path, permissions) in
+        [(&home, &read_only(guest.domain)[..]), (&vm, &read_only(guest.domain)), (&libxl, &private())]
+    {
+        store.mkdir(path)?;
+        store.set_permissions(path, permissions)?;
+    }
+
+    store.write(&format!("{vm}/uuid"), &guest.uuid.to_string())?;
+    store.write(&format!("{vm}/name"), guest.name)?;
+    store.write(&format!("{vm}/start_time"), &start_time())?;
+    store.write(&format!("{libxl}/type"), guest.kind.as_str())?;
+
+    let put = |node: &str, value: &str| store.write(&format!("{home}/{node}"), value);
+    put("vm", &vm)?;
+    put("name", guest.name)?;
+    put("domid", &guest.domain.to_string())?;
+    put("memory/static-max", &guest.max_memory.get().to_string())?;
+    put("memory/target", &guest.memory.get().to_string())?;
+    put("memory/videoram", "0")?;
+    for vcpu in 0..guest.vcpus {
+        put(&format!("cpu/{vcpu}/availability"), "online")?;
+    }
+    put("control/platform-feature-multiprocessor-suspend", "1")?;
+    put("control/platform-feature-xs_reset_watches", "1")?;
+    for node in WRITABLE {
+        put(node, "")?;
+        store.set_permissions(&format!("{home}/{node}"), &guest_owned(guest.domain))?;
+    }
+    Ok(())
+}
+
+/// Writes what is known once the guest is built: its two rings, and with them its console. xenconsoled looks at these
+/// nodes when the guest is introduced.
+pub(crate) fn write_rings(
+    store: &Store,
+    guest: &GuestNodes<'_>,
+    frames: RingFrames,
+    store_port: Port,
+    console_port: Port,
+) -> Result<(), StoreError> {
+    let (domain, home, libxl) = (guest.domain, home(guest.domain), libxl(guest.domain));
+    let put = |node: &str, value: &str| store.write(&format!("{home}/{node}"), value);
+    put("store/port", &store_port.to_string())?;
+    put("store/ring-ref", &frames.store.get().to_string())?;
+
+    let frontend = format!("{home}/console");
+    let backend = console_backend(guest.console_domain, domain);
+    let (backend_id, frontend_id) = (guest.console_domain.to_string(), domain.to_string());
+
+    let record = format!("{libxl}/device/console/0");
+    for (node, value) in [
+        ("frontend", frontend.as_str()),
+        ("backend", backend.as_str()),
+        ("frontend-id", frontend_id.as_str()),
+        ("online", "1"),
+        ("state", INITIALISING),
+        ("protocol", "vt100"),
+    ] {
+        store.write(&format!("{record}/{node}"), value)?;
+    }
+
+    store.mkdir(&backend)?;
+    let permissions = [
+        NodePermission { domain: guest.console_domain, read: false, write: false },
+        NodePermission { domain, read: true, write: false },
+    ];
+    store.set_permissions(&backend, &permissions)?;
+    for (node, value) in [
+        ("frontend", frontend.as_str()),
+        ("frontend-id", frontend_id.as_str()),
+        ("online", "1"),
+        ("state", INITIALISING),
+        ("protocol", "vt100"),
+    ] {
+        store.write(&format!("{backend}/{node}"), value)?;
+    }
+
+    // The guest reads its console's nodes and cannot redirect them: they inherit the home's permissions.
+    let frame = frames.console.get().to_string();
+    let port = console_port.to_string();
+    for (node, value) in [
+        ("backend", backend.as_str()),
+        ("backend-id", backend_id.as_str()),
+        ("limit", CONSOLE_LIMIT),
+        ("type", "xenconsoled"),
+        ("output", "pty"),
+        ("tty", ""),
+        ("port", port.as_str()),
+        ("ring-ref", frame.as_str()),
+    ] {
+        put(&format!("console/{node}"), value)?;
+    }
+    Ok(())
+}
+
+/// Removes every node of a domain, ours or libxl's: home, libxl's own, those of its UUID, and the backends that its devices
+/// have in other domains, with the directories that held them.
+pub(crate) fn remove(store: &Store, domain: DomId, uuid: Option<Uuid>) -> Result<(), StoreError> {
+    let (home, libxl) = (home(domain), libxl(domain));
+    for backend in backends(store, &libxl, &home)? {
+        store.remove(&backend)?;
+        // The class's directory of this domain, unless another device is in it.
+        if let Some((parent, _)) = backend.rsplit_once('/')
+            && store.directory(parent)?.is_empty()
+        {
+            store.remove(parent)?;
+        }
+    }
+    let vm = match store.read(&format!("{home}/vm"))? {
+        Some(path) if path.starts_with("/vm/") => Some(path),
+        _ => uuid.map(vm),
+    };
+    if let Some(path) = vm {
+        store.remove(&path)?;
+    }
+    store.remove(&libxl)?;
+    store.remove(&home)
+}
+
+/// The backend directories of a domain's devices. libxl's record is believed, the guest's own nodes are not: whoever
+/// removes what a guest names can be made to remove another guest's.
+fn backends(store: &Store, libxl: &str, home: &str) -> Result<Vec<String>, StoreError> {
+    let mut found = Vec::new();
+    let devices = format!("{libxl}/device");
+    for class in store.directory(&devices)? {
+        for device in store.directory(&format!("{devices}/{class}"))? {
+            if let Some(path) = store.read(&format!("{devices}/{class}/{device}/backend"))?
+                && path.starts_with("/local/domain/")
+                && path.contains("/backend/")
+                && !path.starts_with(&format!("{home}/"))
+            {
+                found.push(path);
+            }
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,459 @@
+//! Domains that exist: found, listed, renamed, asked to end, destroyed, while other tools do the same.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod common;
+
+use std::cell::Cell;
+use std::fs;
+use std::path::Path;
+use std::rc::Rc;
+
+use common::{Bench, NAME, id};
+use h2::config::GuestType;
+use h2::id::MiB;
+use h2::{CreateError, DomainState, Error, ErrorKind, SchedulerParams};
+use h2_fake::FakeHost;
+use nix::fcntl::{Flock, FlockArg};
+
+#[test]
+fn the_list_has_everybodys_domains() {
+    let bench = Bench::new();
+    let hypervisor = bench.open();
+    let ours = bench.guest(&hypervisor, NAME);
+    let theirs = bench.host.make_foreign_guest(Some("theirs"), [7; 16]).unwrap();
+    let nameless = bench.host.make_foreign_guest(None, [8; 16]).unwrap();
+    let list = hypervisor.list().unwrap();
+    let names: Vec<_> = list.iter().map(|guest| (guest.info.id, guest.name.as_deref())).collect();
+    assert_eq!(names, [(id(0), Some("Domain-0")), (ours.id(), Some(NAME)), (theirs, Some("theirs")), (nameless, None)]);
+}
+
+#[test]
+fn more_domains_than_one_hypercall_tells() {
+    let bench = Bench::new();
+    for _ in 0..1030 {
+        bench.host.make_foreign_guest(None, [7; 16]).unwrap();
+    }
+    assert_eq!(bench.open().list().unwrap().len(), 1031);
+}
+
+#[test]
+fn guests_are_found_by_id_and_name() {
+    let bench = Bench::new();
+    let hypervisor = bench.open();
+    let ours = bench.guest(&hypervisor, NAME);
+    let theirs = bench.host.make_foreign_guest(Some("theirs"), [7; 16]).unwrap();
+    assert_eq!(hypervisor.find(NAME).unwrap().id(), ours.id());
+    assert_eq!(hypervisor.find(&ours.id().to_string()).unwrap().id(), ours.id());
+    assert_eq!(hypervisor.find(&format!("00{}", ours.id())).unwrap().id(), ours.id());
+    assert_eq!(hypervisor.find("theirs").unwrap().id(), theirs);
+    assert_eq!(hypervisor.find("Domain-0").unwrap().id(), id(0));
+    for nobody in ["", "nobody", "we", "webs", "WEB", "..", "../guests/1.json", "/", "99", "99999999999999999999", "-1"]
+    {
+        let error = hypervisor.find(nobody).map(|guest| guest.id()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound, "{nobody:?}: {error}");
+        if !nobody.bytes().all(|byte| byte.is_ascii_digit()) {
+            assert_eq!(hypervisor.name_owner(nobody).unwrap(), None);
+        }
+    }
+}
+
+/// One of ours is found with requests about itself alone, however many guests there are.
+#[test]
+fn finding_one_of_ours_does_not_look_at_the_others() {
+    let bench = Bench::new();
+    let hypervisor = bench.open();
+    let ours = bench.guest(&hypervisor, NAME);
+    for _ in 0..50 {
+        bench.host.make_foreign_guest(Some("other"), [7; 16]).unwrap();
+    }
+    bench.host.clear_plan();
+    assert_eq!(hypervisor.find(NAME).unwrap().id(), ours.id());
+    assert_eq!(bench.host.calls(), 2, "{:?}", bench.host.log());
+}
+
+#[test]
+fn a_name_of_two_domains_is_ambiguous() {
+    let bench = Bench::new();
+    let hypervisor = bench.open();
+    let ids = [1, 2].map(|byte| bench.host.make_foreign_guest(Some("twin"), [byte; 16]).unwrap());
+    match hypervisor.find("twin").map(|guest| guest.id()).unwrap_err() {
+        Error::AmbiguousName { name, ids: found } => assert_eq!((name.as_str(), found), ("twin", ids.to_vec())),
+        error => panic!("{error:?}"),
+    }
+    assert_eq!(hypervisor.name_owner("twin").unwrap(), Some(ids[0]));
+    bench.host.destroy_elsewhere(ids[0]);
+    assert_eq!(hypervisor.find("twin").unwrap().id(), ids[1]);
+}
+
+/// Names that are paths to a file system, or nearly our own files.
+#[test]
+fn strange_names() {
+    let bench = Bench::new();
+    let before = bench.picture();
+    let hypervisor = bench.open();
+    let long = "n".repeat(64);
+    let names = [".", "..", "...", ".new", "@web", "lock", "1.json", "a b", "gr\u{fc}n", "it's", "*", "$HOME", &long];
+    let guests = names.map(|name| bench.guest(&hypervisor, name));
+    for (name, guest) in names.iter().zip(&guests) {
+        assert_eq!(hypervisor.find(name).unwrap().id(), guest.id(), "{name:?}");
+        assert_eq!(guest.config().unwrap().unwrap().name.as_str(), *name);
+        let twice = bench.start(&hypervisor, &bench.config(GuestType::Pv, name)).map(|guest| guest.id()).unwrap_err();
+        assert!(matches!(twice, CreateError::NameInUse { domain, .. } if domain == guest.id()), "{twice:?}");
+    }
+    for guest in guests {
+        guest.destroy().unwrap();
+    }
+    before.assert_same(&bench.picture(), "all destroyed");
+}
+
+#[test]
+fn a_guest_that_another_tool_destroyed() {
+    let bench = Bench::new();
+    let before = bench.picture();
+    let hypervisor = bench.open();
+    let gone = bench.guest(&hypervisor, NAME);
+    bench.host.destroy_elsewhere(gone.id());
+    assert!(matches!(hypervisor.find(NAME).map(|guest| guest.id()), Err(Error::NoSuchDomain(_))));
+    assert!(matches!(gone.info(), Err(Error::NoSuchDomain(_))));
+    assert!(matches!(gone.config(), Err(Error::NoSuchDomain(_))));
+    assert!(matches!(gone.destroy(), Err(Error::NoSuchDomain(_))));
+    // Its name is free, although the index still has it.
+    let again = bench.guest(&hypervisor, NAME);
+    assert_eq!(hypervisor.find(NAME).unwrap().id(), again.id());
+    // The list forgets the record of the first, and keeps the second's name.
+    hypervisor.list().unwrap();
+    assert_eq!(hypervisor.find(NAME).unwrap().id(), again.id());
+    assert_eq!(fs::read_dir(bench.state().join("guests")).unwrap().count(), 1);
+    again.destroy().unwrap();
+    before.assert_same(&bench.picture(), "both destroyed");
+}
+
+/// Domain ids start anew when the host does, and the state directory may have survived it.
+#[test]
+fn a_record_of_an_earlier_domain_with_the_same_id() {
+    let bench = Bench::new();
+    let hypervisor = bench.open();
+    let guest = bench.guest(&hypervisor, NAME);
+    let record = bench.state().join(format!("guests/{}.json", guest.id()));
+    let old = fs::read_to_string(&record).unwrap();
+    let name = guest.id();
+    guest.destroy().unwrap();
+    let next = bench.host.make_foreign_guest(Some("theirs"), [9; 16]).unwrap();
+    assert_ne!(next, name);
+    fs::write(bench.state().join(format!("guests/{next}.json")), old).unwrap();
+    std::os::unix::fs::symlink(
+        format!("guest:{next}:00000000-0000-4000-8000-000000000001"),
+        bench.state().join("names/@web"),
+    )
+    .unwrap();
+    let theirs = hypervisor.domain(next).unwrap();
+    assert_eq!(theirs.config().unwrap(), None);
+    assert!(hypervisor.find(NAME).is_err());
+    let ours = bench.guest(&hypervisor, NAME);
+    assert_eq!(hypervisor.find(NAME).unwrap().id(), ours.id());
+    theirs.destroy().unwrap();
+    assert_eq!(hypervisor.find(NAME).unwrap().id(), ours.id());
+}
+
+/// `list` reads the domains, then somebody makes a guest, then `list` looks for records of guests that are gone.
+#[test]
+fn the_list_does_not_forget_a_guest_that_was_made_meanwhile() {
+    let bench = Bench::new();
+    let hypervisor = bench.open();
+    let (host, folder) = (bench.host.clone(), bench.folder().to_owned());
+    bench.host.clear_plan();
+    bench.host.meanwhile(1, move || {
+        let other = host.open(&common::state_dir(&folder)).unwrap();
+        common::start(&other, &common::config(&folder, GuestType::Pv, NAME)).unwrap();
+    });
+    hypervisor.list().unwrap();
+    let guest = hypervisor.find(NAME).unwrap();
+    assert!(guest.config().unwrap().is_some(), "the record of a living guest was removed");
+    bench.host.clear_plan();
+    hypervisor.find(NAME).unwrap();
+    assert_eq!(bench.host.calls(), 2, "the name of a living guest was removed from the index");
+}
+
+#[test]
+fn renaming() {
+    let bench = Bench::new();
+    let before = bench.picture();
+    let hypervisor = bench.open();
+    let guest = bench.guest(&hypervisor, NAME);
+    guest.rename("mail").unwrap();
+    assert_eq!(guest.name().unwrap().as_deref(), Some("mail"));
+    assert_eq!(guest.config().unwrap().unwrap().name.as_str(), "mail");
+    assert_eq!(hypervisor.find("mail").unwrap().id(), guest.id());
+    assert!(hypervisor.find(NAME).is_err());
+    let vm = bench.host.read_node(&format!("/local/domain/{}/vm", guest.id())).unwrap();
+    assert_eq!(bench.host.read_node(&format!("{vm}/name")).as_deref(), Some("mail"));
+    // To its own name, to another's, to what is no name.
+    guest.rename("mail").unwrap();
+    let other = bench.guest(&hypervisor, NAME);
+    assert!(matches!(guest.rename(NAME), Err(Error::NameInUse { domain, .. }) if domain == other.id()));
+    for bad in ["", "17", "a/b", "-x", "Domain-0"] {
+        assert_eq!(guest.rename(bad).unwrap_err().kind(), ErrorKind::Input, "{bad:?}");
+    }
+    bench.host.make_foreign_guest(Some("theirs"), [7; 16]).unwrap();
+    assert!(matches!(guest.rename("theirs"), Err(Error::NameInUse { .. })));
+    assert_eq!(hypervisor.find("mail").unwrap().id(), guest.id());
+    let theirs = hypervisor.find("theirs").unwrap();
+    theirs.rename("ours").unwrap();
+    assert_eq!(hypervisor.find("ours").unwrap().id(), theirs.id());
+    for guest in [guest, other, theirs] {
+        guest.destroy().unwrap();
+    }
+    before.assert_same(&bench.picture(), "all destroyed");
+}
+
+#[test]
+fn renamed_by_another_tool() {
+    let bench = Bench::new();
+    let before = bench.picture();
+    let hypervisor = bench.open();
+    let first = bench.guest(&hypervisor, NAME);
+    bench.host.write_node(&format!("/local/domain/{}/name", first.id()), "mail");
+    assert!(hypervisor.find(NAME).is_err());
+    assert_eq!(hypervisor.find("mail").unwrap().id(), first.id());
+    // The old name is free for another guest, and stays that one's when the first goes.
+    let second = bench.guest(&hypervisor, NAME);
+    first.destroy().unwrap();
+    assert_eq!(hypervisor.find(NAME).unwrap().id(), second.id());
+    second.destroy().unwrap();
+    before.assert_same(&bench.picture(), "both destroyed");
+}
+
+/// Whatever fails in a rename, the guest has one of the two names, and the other is free.
+#[test]
+fn renaming_fails() {
+    let bench = Bench::new();
+    let before = bench.picture();
+    let hypervisor = bench.open();
+    for n in 1.. {
+        let guest = bench.guest(&hypervisor, NAME);
+        bench.host.clear_plan();
+        bench.host.fail_nth(n, libc::EIO);
+        let renamed = guest.rename("mail");
+        let done = bench.host.calls() < n;
+        assert_eq!(renamed.is_ok(), done, "call {n}: {renamed:?}");
+        bench.host.clear_plan();
+        let name = guest.name().unwrap().unwrap();
+        assert_eq!(hypervisor.find(&name).unwrap().id(), guest.id());
+        let free = if name == NAME { "mail" } else { NAME };
+        let other = bench.guest(&hypervisor, free);
+        assert_eq!(hypervisor.find(free).unwrap().id(), other.id(), "call {n}");
+        guest.destroy().unwrap();
+        other.destroy().unwrap();
+        before.assert_same(&bench.picture(), format_args!("call {n}"));
+        if done {
+            break;
+        }
+    }
+}
+
+/// While a guest is being built nobody else gets its name, not even between its steps.
+#[test]
+fn renaming_to_a_name_that_is_being_built() {
+    let bench = Bench::new();
+    let hypervisor = bench.open();
+    let mail = bench.guest(&hypervisor, "mail");
+    bench.host.clear_plan();
+    let calls = {
+        let guest = bench.guest(&hypervisor, NAME);
+        let calls = bench.host.calls();
+        guest.destroy().unwrap();
+        calls
+    };
+    for n in 2..=calls {
+        let (host, state, number) = (bench.host.clone(), bench.state(), mail.id());
+        bench.host.clear_plan();
+        bench.host.meanwhile(n, move || {
+            let renamed = host.open(&state).unwrap().domain(number).unwrap().rename(NAME);
+            assert!(renamed.is_err(), "call {n}: two guests have one name");
+        });
+        let guest = bench.guest(&hypervisor, NAME);
+        assert_eq!(hypervisor.find(NAME).unwrap().id(), guest.id());
+        guest.destroy().unwrap();
+    }
+}
+
+/// Two processes want one name at the same time: one of them gets it.
+#[test]
+fn two_renames_to_one_name() {
+    name_taken_during_a_rename(|host, folder| {
+        let hypervisor = host.open(&common::state_dir(folder)).unwrap();
+        let _ = hypervisor.find("mail").unwrap().rename("wanted");
+    });
+}
+
+#[test]
+fn a_create_during_a_rename() {
+    name_taken_during_a_rename(|host, folder| {
+        let hypervisor = host.open(&common::state_dir(folder)).unwrap();
+        let _ = common::start(&hypervisor, &common::config(folder, GuestType::Pv, "wanted"));
+    });
+}
+
+/// Renames a guest to "wanted", while another process does this at each of the calls.
+fn name_taken_during_a_rename(other: fn(&FakeHost, &Path)) {
+    for n in 1.. {
+        let bench = Bench::new();
+        let hypervisor = bench.open();
+        bench.guest(&hypervisor, "mail");
+        let guest = bench.guest(&hypervisor, NAME);
+        let (host, folder) = (bench.host.clone(), bench.folder().to_owned());
+        let happened = Rc::new(Cell::new(false));
+        let happens = Rc::clone(&happened);
+        bench.host.clear_plan();
+        bench.host.meanwhile(n, move || {
+            happens.set(true);
+            // While names change hands the other process waits; here it would wait for itself.
+            let lock = fs::File::open(common::state_dir(&folder).join("lock")).unwrap();
+            if let Ok(lock) = Flock::lock(lock, FlockArg::LockExclusiveNonblock) {
+                drop(lock);
+                other(&host, &folder);
+            }
+        });
+        let renamed = guest.rename("wanted");
+        let list = hypervisor.list().unwrap();
+        let owners = list.iter().filter(|guest| guest.name.as_deref() == Some("wanted")).count();
+        assert_eq!(owners, 1, "call {n}: {renamed:?}");
+        assert_eq!(hypervisor.find("wanted").unwrap().id() == guest.id(), renamed.is_ok(), "call {n}");
+        if !happened.get() {
+            break;
+        }
+    }
+}
+
+#[test]
+fn a_uuid_belongs_to_one_guest() {
+    let bench = Bench::new();
+    let hypervisor = bench.open();
+    let first = bench.guest(&hypervisor, NAME);
+    let before = bench.picture();
+    let mut config = bench.config(GuestType::Pv, "copy");
+    config.uuid = first.config().unwrap().unwrap().uuid;
+    let error = bench.start(&hypervisor, &config).map(|guest| guest.id()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InUse, "{error}");
+    before.assert_same(&bench.picture(), "refused");
+}
+
+#[test]
+fn a_configuration_that_was_made_in_memory_is_checked() {
+    let bench = Bench::new();
+    let hypervisor = bench.open();
+    let good = bench.config(GuestType::Pv, NAME);
+    let mut bad = vec![good.clone(), good.clone(), good.clone()];
+    bad[0].memory = MiB::new(0);
+    bad[1].cpu_weight = Some(0);
+    bad[2].maxmem = Some(MiB::new(1));
+    for config in bad {
+        let error = bench.start(&hypervisor, &config).map(|guest| guest.id()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Input, "{error}");
+    }
+}
+
+#[test]
+fn pauses_do_not_add_up() {
+    let bench = Bench::new();
+    let hypervisor = bench.open();
+    let guest = bench.guest(&hypervisor, NAME);
+    let pauses = || bench.host.guest(guest.id()).unwrap().pauses;
+    // Of one that runs: no failure, no effect.
+    guest.unpause().unwrap();
+    assert_eq!(pauses(), 0);
+    for _ in 0..300 {
+        guest.pause().unwrap();
+    }
+    assert_eq!(guest.info().unwrap().state, DomainState::Paused);
+    guest.unpause().unwrap();
+    assert_eq!(pauses(), 0);
+    let dom0 = hypervisor.domain(id(0)).unwrap();
+    for refused in [dom0.pause(), dom0.unpause(), dom0.rename("zero"), dom0.destroy()] {
+        assert!(matches!(refused, Err(Error::WrongState(_))), "{refused:?}");
+    }
+}
+
+#[test]
+fn paused_from_the_start() {
+    let bench = Bench::new();
+    let hypervisor = bench.open();
+    let mut config = bench.config(GuestType::Pvh, NAME);
+    config.paused = true;
+    let guest = bench.start(&hypervisor, &config).unwrap();
+    assert_eq!(guest.info().unwrap().state, DomainState::Paused);
+    guest.unpause().unwrap();
+    assert!(bench.host.guest(guest.id()).unwrap().runs());
+}
+
+#[test]
+fn shares_pins_and_limits() {
+    let bench = Bench::new();
+    let hypervisor = bench.open();
+    let guest = bench.guest(&hypervisor, NAME);
+    assert_eq!(guest.scheduler_params().unwrap(), SchedulerParams { weight: 512, cap: 50 });
+    assert_eq!(guest.affinity(0).unwrap(), [0]);
+    assert_eq!(guest.affinity(1).unwrap(), [1, 2]);
+    guest.set_affinity(1, &[3]).unwrap();
+    assert_eq!(guest.affinity(1).unwrap(), [3]);
+    for (vcpu, cpus) in [(2, &[0][..]), (0, &[]), (0, &[4])] {
+        assert_eq!(guest.set_affinity(vcpu, cpus).unwrap_err().kind(), ErrorKind::Input, "{vcpu} {cpus:?}");
+    }
+    guest.set_max_memory(MiB::new(8)).unwrap();
+    assert_eq!(guest.info().unwrap().max_memory.get(), 8 << 10);
+    assert!(guest.set_max_memory(MiB::new(0)).is_err());
+}
+
+/// Whatever fails while a guest is destroyed: it can be destroyed again, and then nothing is left.
+#[test]
+fn destroying_fails() {
+    let bench = Bench::new();
+    let before = bench.picture();
+    let hypervisor = bench.open();
+    for n in 1.. {
+        let guest = bench.guest(&hypervisor, NAME);
+        let number = guest.id();
+        bench.host.clear_plan();
+        bench.host.fail_nth(n, libc::EIO);
+        let destroyed = guest.destroy();
+        let done = bench.host.calls() < n;
+        assert_eq!(destroyed.is_ok(), done, "call {n}: {destroyed:?}");
+        bench.host.clear_plan();
+        if done {
+            before.assert_same(&bench.picture(), "destroyed");
+            break;
+        }
+        hypervisor.domain(number).unwrap().destroy().unwrap();
+        before.assert_same(&bench.picture(), format_args!("call {n}, then again"));
+    }
+}
+
+/// Any guest can be destroyed, also one of another toolstack that left nothing in the store but a home.
+#[test]
+fn destroying_a_guest_of_another_toolstack() {
+    let bench = Bench::new();
+    let before = bench.picture();
+    let hypervisor = bench.open();
+    let theirs = bench.host.make_foreign_guest(Some("theirs"), [7; 16]).unwrap();
+    assert_eq!(hypervisor.domain(theirs).unwrap().config().unwrap(), None);
+    hypervisor.find("theirs").unwrap().destroy().unwrap();
+    before.assert_same(&bench.picture(), "destroyed");
+}
+
+/// A guest must not be able to lead whoever destroys it to other guests' nodes.
+#[test]
+fn a_guest_cannot_name_what_is_removed_with_it() {
+    let bench = Bench::new();
+    let hypervisor = bench.open();
+    let victim = bench.guest(&hypervisor, "victim");
+    let before = bench.picture();
+    let guest = bench.guest(&hypervisor, NAME);
+    let home = format!("/local/domain/{}", guest.id());
+    // All nodes that the guest may write, and what it may make below them.
+    for node in ["data/device/console/0/backend", "device/suspend/event-channel/backend", "attr/vm"] {
+        bench.host.write_node(&format!("{home}/{node}"), &format!("/local/domain/{}", victim.id()));
+    }
+    guest.destroy().unwrap();
+    before.assert_same(&bench.picture(), "destroyed");
+}
