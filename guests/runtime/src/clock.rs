@@ -1,0 +1,100 @@
+//! System time: Xen's clock, in nanoseconds since the host booted, which the timeouts of SCHEDOP_poll are told in.
+//!
+//! Read from `vcpu_info[0].time` in the shared info page and the time stamp counter.
+
+use core::ops::Add;
+use core::time::Duration;
+
+use crate::page::SharedPage;
+
+/// An instant of system time: nanoseconds since the host booted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Instant(u64);
+
+impl Instant {
+    /// Nanoseconds since the host booted.
+    pub fn as_nanos(self) -> u64 {
+        self.0
+    }
+}
+
+impl Add<Duration> for Instant {
+    type Output = Instant;
+
+    fn add(self, duration: Duration) -> Instant {
+        Instant(self.0.saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
+    }
+}
+
+// struct vcpu_time_info in xen.h, of virtual CPU 0, by offset in the shared info page.
+const TIME: usize = 32;
+const VERSION: usize = TIME;
+const TSC_TIMESTAMP: usize = TIME + 8;
+const SYSTEM_TIME: usize = TIME + 16;
+const TSC_TO_SYSTEM_MUL: usize = TIME + 24;
+const TSC_SHIFT: usize = TIME + 28;
+
+/// Reads the clock from the shared info page `info`.
+pub(crate) fn now(info: SharedPage) -> Instant {
+    loop {
+        let version = info.load_u32(VERSION);
+        let then = info.load_u64(TSC_TIMESTAMP);
+        let system = info.load_u64(SYSTEM_TIME);
+        let mul = info.load_u32(TSC_TO_SYSTEM_MUL);
+        let shift = i8::from_le_bytes([info.load_u32(TSC_SHIFT).to_le_bytes()[0]]);
+        let tsc = time_stamp();
+        // Odd: being written. Changed: it was written meanwhile. Xen writes it between two runs of this CPU, so this
+        // repeats once at most.
+        if version & 1 == 0 && info.load_u32(VERSION) == version {
+            return Instant(system.wrapping_add(scale(elapsed(then, tsc), mul, shift)));
+        }
+    }
+}
+
+/// Ticks from `then` to `now`, modulo 2^64: where Xen emulates the counter, `then` may be from before the domain, and so
+/// below zero. A `now` before `then` counts as `then`.
+fn elapsed(then: u64, now: u64) -> u64 {
+    let ticks = now.wrapping_sub(then);
+    if ticks > u64::MAX / 2 { 0 } else { ticks }
+}
+
+/// Ticks to nanoseconds: `ticks` * 2^`shift` * `mul` / 2^32.
+fn scale(ticks: u64, mul: u32, shift: i8) -> u64 {
+    let by = u32::from(shift.unsigned_abs());
+    let shifted = if shift < 0 { ticks.checked_shr(by) } else { ticks.checked_shl(by) };
+    let product = u128::from(shifted.unwrap_or(0)) * u128::from(mul);
+    u64::try_from(product >> 32).unwrap_or(u64::MAX)
+}
+
+fn time_stamp() -> u64 {
+    // SAFETY: RDTSC has no precondition where CR4.TSD is clear, as it is for a guest's kernel.
+    unsafe { core::arch::x86_64::_rdtsc() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scales() {
+        assert_eq!(scale(1000, 1 << 31, 0), 500);
+        assert_eq!(scale(1000, 1 << 31, 1), 1000);
+        assert_eq!(scale(1000, 1 << 31, -1), 250);
+        assert_eq!(scale(u64::MAX, u32::MAX, 0), u64::MAX - (1 << 32));
+        assert_eq!(scale(1, u32::MAX, -128), 0);
+    }
+
+    /// With an emulated counter the clock stood still for the first second of a guest's life.
+    #[test]
+    fn elapses_from_before_zero() {
+        assert_eq!(elapsed(5, 12), 7);
+        assert_eq!(elapsed(0u64.wrapping_sub(100), 12), 112);
+        assert_eq!(elapsed(12, 5), 0);
+    }
+
+    #[test]
+    fn deadlines_saturate() {
+        assert_eq!(Instant(5) + Duration::from_nanos(6), Instant(11));
+        assert_eq!(Instant(5) + Duration::MAX, Instant(u64::MAX));
+    }
+}

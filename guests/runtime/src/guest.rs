@@ -1,0 +1,130 @@
+//! What an application is handed: this guest's type, command line, console, store, clock and its way to wait.
+
+use core::fmt;
+
+use crate::boot::{Boot, Frame, Kind};
+use crate::clock::Instant;
+use crate::console::Console;
+use crate::event::{Events, Source, Wake};
+use crate::hypercall::{Errno, Reason, poll};
+use crate::page::SharedPage;
+use crate::store::Store;
+use crate::window::Window;
+
+static SHARED_INFO: Window = Window::new();
+
+/// How a guest ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// The toolstack does what `on_poweroff` says.
+    PowerOff,
+    /// The toolstack does what `on_reboot` says.
+    Reboot,
+    /// The toolstack does what `on_crash` says.
+    Crash,
+}
+
+impl Exit {
+    pub(crate) fn reason(self) -> Reason {
+        match self {
+            Exit::PowerOff => Reason::PowerOff,
+            Exit::Reboot => Reason::Reboot,
+            Exit::Crash => Reason::Crash,
+        }
+    }
+}
+
+/// Why the guest could not be set up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Error {
+    /// The start info is not one.
+    StartInfo,
+    /// No hypervisor that we know answers CPUID.
+    NoXen,
+    /// A page could not be mapped.
+    Map(Errno),
+    /// A frame that cannot be reached.
+    Frame(Frame),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::StartInfo => f.write_str("not a Xen start info"),
+            Error::NoXen => f.write_str("no Xen hypervisor found"),
+            Error::Map(errno) => write!(f, "mapping a shared page: {errno}"),
+            Error::Frame(frame) => write!(f, "{frame:?} cannot be mapped"),
+        }
+    }
+}
+
+/// The running guest. There is one, handed to the application's main function.
+#[derive(Debug)]
+pub struct Guest {
+    boot: Boot,
+    events: Events,
+    console_opened: bool,
+    store_opened: bool,
+}
+
+impl Guest {
+    /// Maps the shared info page.
+    pub(crate) fn open() -> Result<Guest, Error> {
+        let boot = Boot::read()?;
+        let info = SHARED_INFO.map_shared_info(boot.kind, boot.shared_info)?;
+        Ok(Guest { boot, events: Events::new(info), console_opened: false, store_opened: false })
+    }
+
+    /// The shared info page, for those who report a failure.
+    pub(crate) fn shared_info(&self) -> SharedPage {
+        self.events.shared_info()
+    }
+
+    /// PV or PVH.
+    pub fn kind(&self) -> Kind {
+        self.boot.kind
+    }
+
+    /// The kernel command line, at most 1023 bytes of it.
+    pub fn cmdline(&self) -> &'static str {
+        self.boot.cmdline()
+    }
+
+    /// Opens the console. None if the toolstack gave us none, if it cannot be mapped, or if it was opened before.
+    pub fn console(&mut self) -> Option<Console> {
+        if core::mem::replace(&mut self.console_opened, true) {
+            return None;
+        }
+        Console::open(self.events, self.boot.kind, self.boot.console()?).ok()
+    }
+
+    /// Opens the connection to Xenstore. None if the toolstack gave us none, if it cannot be mapped, or if it was opened
+    /// before.
+    pub fn store(&mut self) -> Option<Store> {
+        if core::mem::replace(&mut self.store_opened, true) {
+            return None;
+        }
+        Store::open(self.events, self.boot.kind, self.boot.store()?).ok()
+    }
+
+    /// The time, on Xen's clock.
+    pub fn now(&self) -> Instant {
+        self.events.now()
+    }
+
+    /// Blocks until one of `sources` is ready or `deadline` is over. Uses no CPU time meanwhile.
+    ///
+    /// # Panics
+    /// With more than `MAX_SOURCES` sources.
+    pub fn wait(&self, sources: &mut [&mut dyn Source], deadline: Option<Instant>) -> Wake {
+        self.events.wait(sources, deadline)
+    }
+
+    /// Blocks until the toolstack destroys the guest.
+    pub fn wait_forever(&self) -> ! {
+        loop {
+            poll(&[], 0);
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! A small runtime for unikernels on Xen: one static image that boots as a PV and as a PVH guest.
+//!
+//! ```text
+//! #![no_std]
+//! #![no_main]
+//! use guest_runtime::{Exit, Guest};
+//! guest_runtime::main!(run);
+//! fn run(guest: Guest) -> Exit { ... }
+//! ```
+//!
+//! Layers, low to high: `page` (shared memory), `hypercall` | `boot`, `window`, `ring`, `clock` | `event` | `console`,
+//! `store` | `control`, `guest`. `entry` and `trap` are how we get in, `report` is how we fail.
+//!
+//! # No interrupts
+//! Events stay masked and IF stays 0 from the first instruction to the last; a guest blocks in SCHEDOP_poll and nowhere
+//! else. That is not only simple, it is needed: `core` comes compiled for Linux processes, its functions use the red zone
+//! below the stack pointer, and an interrupt handler on the same stack would overwrite it. (Exceptions do overwrite it. They
+//! do not return.) So there is one thread, nothing interrupts it, and every wait is in `event`.
+//!
+//! # Memory
+//! The image is linked at its physical address, from 0x1000 on, and brings all that it needs, in `.bss`: stack, page tables
+//! for PVH, the windows of shared pages. There is no heap. The loader must clear `.bss` as ELF demands.
+
+#![cfg_attr(not(test), no_std)]
+#![cfg_attr(test, allow(dead_code))]
+#![warn(missing_docs)]
+
+pub use boot::{Frame, Kind};
+pub use clock::Instant;
+pub use console::Console;
+pub use control::Control;
+pub use event::{MAX_SOURCES, Port, Source, Wake};
+pub use guest::{Error, Exit, Guest};
+pub use hypercall::Errno;
+pub use store::{Store, StoreError, Token};
+
+mod boot;
+mod clock;
+mod console;
+mod control;
+mod event;
+mod guest;
+mod hypercall;
+mod page;
+mod ring;
+mod store;
+mod window;
+
+#[cfg(not(test))]
+mod cpu;
+#[cfg(not(test))]
+pub mod entry;
+#[cfg(not(test))]
+mod mem;
+#[cfg(not(test))]
+pub mod report;
+#[cfg(not(test))]
+mod trap;
+
+#[cfg(test)]
+mod test_page;
+
+/// Names the application's main function, `fn(Guest) -> Exit`, and makes the image complete.
+///
+/// `main!(run)` reports panics and exceptions on the console. `main!(run, silent)` crashes without a word and saves about
+/// 10 KiB, which is what formatting costs.
+#[macro_export]
+macro_rules! main {
+    ($run:path) => {
+        $crate::main!(@entry $run, $crate::entry::start);
+        #[panic_handler]
+        fn panicked(info: &core::panic::PanicInfo<'_>) -> ! {
+            $crate::report::panicked(info)
+        }
+    };
+    ($run:path, silent) => {
+        $crate::main!(@entry $run, $crate::entry::start_silent);
+        #[panic_handler]
+        fn panicked(_: &core::panic::PanicInfo<'_>) -> ! {
+            $crate::report::crash()
+        }
+    };
+    (@entry $run:path, $start:path) => {
+        #[unsafe(no_mangle)]
+        extern "C" fn guest_start(info: usize, kind: u32) -> ! {
+            // SAFETY: entry.s alone calls this, once, with what the hypervisor passed.
+            unsafe { $start(info, kind, $run) }
+        }
+    };
+}

@@ -1,0 +1,67 @@
+//! Where shared pages appear in the guest's memory.
+//!
+//! The shared info page, and for PV each ring, takes the place of a page of our own image. PVH reaches its rings where
+//! they are: the first and the fourth GiB are mapped one to one (entry.s).
+
+use core::cell::UnsafeCell;
+use core::ptr::NonNull;
+
+use crate::Error;
+use crate::boot::{Frame, Kind};
+use crate::hypercall::{add_shared_info, update_va_mapping};
+use crate::page::{PAGE, SharedPage};
+
+/// A page of the image that gives its address to a shared page.
+#[repr(C, align(4096))]
+#[derive(Debug)]
+pub(crate) struct Window(UnsafeCell<[u8; PAGE]>);
+
+// SAFETY: the contents are never touched as such; whoever maps something there does it through `SharedPage`.
+unsafe impl Sync for Window {}
+
+impl Window {
+    pub(crate) const fn new() -> Self {
+        Window(UnsafeCell::new([0; PAGE]))
+    }
+
+    fn base(&'static self) -> NonNull<u8> {
+        NonNull::from(&self.0).cast()
+    }
+
+    /// Maps the shared info page here. `frame` is its machine frame, for PV.
+    pub(crate) fn map_shared_info(&'static self, kind: Kind, frame: Frame) -> Result<SharedPage, Error> {
+        match kind {
+            Kind::Pv => self.map_machine_frame(frame),
+            Kind::Pvh => {
+                let gfn = self.base().addr().get() / PAGE;
+                // SAFETY: nobody has a reference to this window's page (`Window`); addresses are physical addresses.
+                unsafe { add_shared_info(gfn as u64) }.map_err(Error::Map)?;
+                // SAFETY: aligned by its type, mapped for good by Xen's page above, no references (`Window`).
+                Ok(unsafe { SharedPage::new(self.base()) })
+            }
+        }
+    }
+
+    /// Maps a ring: here for PV, where it lies for PVH.
+    pub(crate) fn map_ring(&'static self, kind: Kind, frame: Frame) -> Result<SharedPage, Error> {
+        match kind {
+            Kind::Pv => self.map_machine_frame(frame),
+            Kind::Pvh => {
+                let base = frame.identity_address().ok_or(Error::Frame(frame))?;
+                // SAFETY: aligned, as it comes from a frame number; mapped for good by entry.s; Xen's parameter says that
+                // this page is a ring, so it is none of the image's.
+                Ok(unsafe { SharedPage::new(base) })
+            }
+        }
+    }
+
+    fn map_machine_frame(&'static self, frame: Frame) -> Result<SharedPage, Error> {
+        // Present, writable, user (a PV kernel runs in ring 3), accessed, dirty.
+        const RIGHTS: u64 = 0x67;
+        let entry = frame.machine_address().ok_or(Error::Frame(frame))? | RIGHTS;
+        // SAFETY: nobody has a reference to this window's page (`Window`); Xen checks that the frame may be mapped.
+        unsafe { update_va_mapping(self.base().addr().get() as u64, entry) }.map_err(Error::Map)?;
+        // SAFETY: aligned by its type, mapped for good just now, no references (`Window`).
+        Ok(unsafe { SharedPage::new(self.base()) })
+    }
+}
