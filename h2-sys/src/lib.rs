@@ -5,7 +5,7 @@
 //! [`XEN_DOMCTL_INTERFACE_VERSION`] and [`XEN_SYSCTL_INTERFACE_VERSION`] say which one these bindings speak.
 //! Use the `h2` library instead.
 //!
-//! With the feature `count`, the module [`count`] counts the hypercalls and ioctls of the whole process.
+//! With the feature `count`, the module `count` counts the hypercalls and ioctls of the whole process.
 
 #[cfg(feature = "count")]
 pub mod count;

@@ -2,7 +2,7 @@
 //! small traits.
 //!
 //! In production they are implemented by this crate's `raw` module over libxenctrl, libxenguest and libxenstore. A
-//! test may put something else below [`Hypervisor::with_seam`](crate::Hypervisor::with_seam) to make the Nth operation of a create fail and
+//! test may put something else below [`Options::over`](crate::Options::over) to make the Nth operation of a create fail and
 //! to see that nothing leaks. What such a fake answers is never a measurement.
 //!
 //! Each method is one call of the C library, named in its documentation, and reports a failure as a [`CallError`].

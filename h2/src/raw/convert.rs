@@ -6,7 +6,7 @@ use std::time::Duration;
 use h2_sys as sys;
 use uuid::Uuid;
 
-use crate::config::{GuestType, TscMode};
+use crate::config::GuestType;
 use crate::host::Scheduler;
 use crate::id::{DomId, KiB, Pages};
 use crate::info::{DomainInfo, DomainKind, DomainState, ShutdownReason};
@@ -38,14 +38,6 @@ pub(super) fn createdomain(new: &NewDomain) -> sys::xen_domctl_createdomain {
 /// Pages of 4 KiB, as an amount that people read.
 pub(super) fn kib(pages: u64) -> KiB {
     Pages::new(pages).to_kib().unwrap_or(KiB::new(u64::MAX))
-}
-
-pub(super) fn tsc_mode(mode: TscMode) -> u32 {
-    match mode {
-        TscMode::Default => 0,
-        TscMode::AlwaysEmulate => 1,
-        TscMode::Native => 2,
-    }
 }
 
 pub(super) fn hvm_param(param: HvmParam) -> u32 {

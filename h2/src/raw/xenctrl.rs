@@ -244,7 +244,7 @@ impl Hypercalls for Xenctrl {
     }
 
     fn set_tsc_mode(&self, domain: DomId, mode: TscMode) -> Result<(), CallError> {
-        let mode = convert::tsc_mode(mode);
+        let mode = mode.number();
         self.call("xc_domain_set_tsc_info", domain, |xch, id| {
             // SAFETY: the handle is open.
             unsafe { sys::xc_domain_set_tsc_info(xch, id, mode, 0, 0, 0) }
