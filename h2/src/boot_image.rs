@@ -1,6 +1,7 @@
 //! What a guest boots: a kernel and perhaps a ramdisk, read and checked before anything is made for the guest.
 
 use crate::config::GuestConfig;
+use crate::error::CreateError;
 use crate::image::{ImageError, KernelImage, Ramdisk};
 use crate::seam::Images;
 
@@ -22,6 +23,16 @@ impl BootImage {
         let ramdisk = config.ramdisk.as_ref().map(Ramdisk::open).transpose()?;
         kernel.check_memory(config.memory, ramdisk.as_ref())?;
         Ok(Self { kernel, ramdisk })
+    }
+
+    /// Whether these images, which were perhaps opened for another configuration, can boot this one's guest.
+    pub(crate) fn fits(&self, config: &GuestConfig) -> Result<(), CreateError> {
+        let (image, guest) = (self.kernel.guest_type(), config.guest_type);
+        if image != guest {
+            let problem = format!("the kernel was opened for a {image} guest, and this one is {guest}");
+            return Err(CreateError::Unsupported { key: "type", problem });
+        }
+        Ok(self.kernel.check_memory(config.memory, self.ramdisk.as_ref())?)
     }
 
     /// Both in the form that the image builder takes.

@@ -218,6 +218,7 @@ impl Shell {
     fn finish(mut self, image: &BootImage, paused: bool) -> Result<Domain, CreateError> {
         let inner = Rc::clone(&self.inner);
         let domain = self.id();
+        image.fits(&self.config)?;
         let cmdline = self.config.cmdline.clone().unwrap_or_default();
         let parts = self.parts()?;
         let (Some(builder), Some(rings)) = (parts.builder.as_mut(), parts.rings) else {

@@ -429,16 +429,30 @@ fn destroying_fails() {
     }
 }
 
-/// Any guest can be destroyed, also one of another toolstack that left nothing in the store but a home.
+/// Any guest can be destroyed, with all that its toolstack left in the store, or with nothing there but a home.
 #[test]
 fn destroying_a_guest_of_another_toolstack() {
     let bench = Bench::new();
-    let before = bench.picture();
     let hypervisor = bench.open();
-    let theirs = bench.host.make_foreign_guest(Some("theirs"), [7; 16]).unwrap();
-    assert_eq!(hypervisor.domain(theirs).unwrap().config().unwrap(), None);
-    hypervisor.find("theirs").unwrap().destroy().unwrap();
-    before.assert_same(&bench.picture(), "destroyed");
+    bench.host.write_node("/local/domain/0/backend/vif/99/0/state", "4");
+    let before = bench.picture();
+    for whole in [false, true] {
+        let theirs = bench.host.make_foreign_guest(Some("theirs"), [7; 16]).unwrap();
+        if whole {
+            // A handle that is not the UUID, and two devices with backends in other domains.
+            let vm = "/vm/11111111-2222-3333-4444-555555555555";
+            bench.host.write_node(&format!("/local/domain/{theirs}/vm"), vm);
+            bench.host.write_node(&format!("{vm}/name"), "theirs");
+            for device in 0..2 {
+                let backend = format!("/local/domain/0/backend/vif/{theirs}/{device}");
+                bench.host.write_node(&format!("{backend}/state"), "4");
+                bench.host.write_node(&format!("/libxl/{theirs}/device/vif/{device}/backend"), &backend);
+            }
+        }
+        assert_eq!(hypervisor.domain(theirs).unwrap().config().unwrap(), None);
+        hypervisor.find("theirs").unwrap().destroy().unwrap();
+        before.assert_same(&bench.picture(), format_args!("destroyed, whole: {whole}"));
+    }
 }
 
 /// A guest must not be able to lead whoever destroys it to other guests' nodes.
