@@ -41,23 +41,33 @@ impl<'a> Console<'a> {
         Ok(Self { domain, kind })
     }
 
+    /// The terminal that xenconsoled offers for this guest, if it offers one at this moment.
+    ///
+    /// # Errors
+    /// [`Error::Store`] if xenstored fails.
+    pub fn current_tty(&self) -> Result<Option<PathBuf>, Error> {
+        let path = self.domain.inner().store()?.read(&self.tty_node())?;
+        Ok(path.filter(|path| !path.is_empty()).map(PathBuf::from))
+    }
+
+    fn tty_node(&self) -> String {
+        format!("{}/console/tty", nodes::home(self.domain.id()))
+    }
+
     /// The terminal that xenconsoled offers for this guest. For a guest that has just been made it may take a moment, so
     /// this waits for at most 10 s.
     ///
     /// # Errors
     /// [`Error::NoTerminal`] if there is none by then, [`Error::Store`] if xenstored fails.
     pub fn tty(&self) -> Result<PathBuf, Error> {
-        let store = self.domain.inner().store()?;
-        let node = format!("{}/console/tty", nodes::home(self.domain.id()));
         let end = Instant::now() + TTY_LIMIT;
-        let read = || Ok::<_, Error>(store.read(&node)?.filter(|path| !path.is_empty()).map(PathBuf::from));
         // The common case costs one request.
-        if let Some(path) = read()? {
+        if let Some(path) = self.current_tty()? {
             return Ok(path);
         }
-        let watch = store.watch(&[&node])?;
+        let watch = self.domain.inner().store()?.watch(&[&self.tty_node()])?;
         loop {
-            if let Some(path) = read()? {
+            if let Some(path) = self.current_tty()? {
                 return Ok(path);
             }
             let left = end.saturating_duration_since(Instant::now());
@@ -84,24 +94,23 @@ impl<'a> Console<'a> {
         open().map_err(|source| Error::Io { what: format!("cannot open the console {}", path.display()), source })
     }
 
-    /// What the guest has printed so far, if xenconsoled keeps a log of it. Lines may be those of an earlier guest with the same name.
+    /// What the guest has printed so far: all of it if xenconsoled keeps a log (--log=guest), where lines may be those of
+    /// an earlier guest with the same name, else the last 2 KiB, as they are in the guest's ring. Nothing is taken
+    /// from either.
     ///
     /// # Errors
-    /// [`Error::Io`] if the log is there and cannot be read.
-    pub fn log(&self) -> Result<Option<Vec<u8>>, Error> {
-        let Some(path) = self.domain.console_log()? else { return Ok(None) };
-        match fs::read(&path) {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(Error::Io { what: format!("cannot read {}", path.display()), source }),
+    /// [`Error::Io`] if the log is there and cannot be read, [`Error::Call`] if the ring cannot be mapped,
+    /// [`Error::WrongState`] if nobody says where it is.
+    pub fn history(&self) -> Result<Vec<u8>, Error> {
+        match self.domain.console_log()? {
+            Some(path) => {
+                fs::read(&path).map_err(|source| Error::Io { what: format!("cannot read {}", path.display()), source })
+            }
+            None => self.ring(),
         }
     }
 
-    /// What is in the console ring at this moment: printed by the guest, and not yet taken by xenconsoled. It stays there.
-    ///
-    /// # Errors
-    /// [`Error::Call`] if the ring cannot be mapped, [`Error::WrongState`] if nobody says where it is.
-    pub fn unread(&self) -> Result<Vec<u8>, Error> {
+    fn ring(&self) -> Result<Vec<u8>, Error> {
         let inner = self.domain.inner();
         let frame = match self.kind {
             DomainKind::Pvh | DomainKind::Hvm => inner.calls.hvm_param(self.domain.id(), HvmParam::ConsoleFrame)?,

@@ -143,7 +143,7 @@ pub trait Hypercalls: fmt::Debug {
     fn domains(&self, first: DomId, max: usize) -> Result<Vec<DomainInfo>, CallError>;
     /// Starts to build a guest in a domain (`xc_dom_allocate`, `xc_dom_boot_xen_init`).
     fn builder(&self, domain: DomId, params: &BuildParams) -> Result<Box<dyn Builder>, CallError>;
-    /// Reads what is in a guest's console output ring now without consuming it (`xc_map_foreign_range`).
+    /// Reads the last output in a guest's console ring, and takes nothing from it (`xenforeignmemory_map`).
     fn console_ring(&self, domain: DomId, frame: Gfn) -> Result<Vec<u8>, CallError>;
     /// Reads an HVM parameter (`xc_hvm_param_get`).
     fn hvm_param(&self, domain: DomId, param: HvmParam) -> Result<u64, CallError>;

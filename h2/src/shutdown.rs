@@ -107,13 +107,17 @@ impl Domain {
         self.wait_until(&watch, timeout, "shutting down", || self.ended())
     }
 
-    /// Waits until the domain is gone: for guests whose own toolstack destroys them when they have ended.
+    /// Waits until the domain is gone, or is being destroyed: for guests whose own toolstack destroys them when they have ended.
     ///
     /// # Errors
     /// As [`wait_for_shutdown`](Self::wait_for_shutdown).
     pub fn wait_until_gone(&self, timeout: Option<Duration>) -> Result<(), Error> {
         let watch = self.inner().store()?.watch(&[RELEASE])?;
-        self.wait_until(&watch, timeout, "going away", || Ok(self.inner().info(self.id())?.is_none().then_some(())))
+        // A domain that is being destroyed may take a while to free its memory, and no event tells its last moment.
+        self.wait_until(&watch, timeout, "going away", || {
+            let gone = self.inner().info(self.id())?.is_none_or(|info| info.state == DomainState::Dying);
+            Ok(gone.then_some(()))
+        })
     }
 
     /// Waits for events until something is so. Events tell when to look; [`RECHECK`] bounds the damage of a lost one.

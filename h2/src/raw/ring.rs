@@ -87,7 +87,7 @@ impl Drop for Mapping {
     }
 }
 
-/// What the guest has printed and nobody has read, at most the size of the ring.
+/// What the guest printed last, as much of it as the ring still holds, read by others or not.
 pub(super) fn read_output(domain: DomId, frame: Gfn) -> Result<Vec<u8>, CallError> {
     const START: usize = offset_of!(sys::xencons_interface, out);
     const SIZE: u32 = 2048;
@@ -95,9 +95,12 @@ pub(super) fn read_output(domain: DomId, frame: Gfn) -> Result<Vec<u8>, CallErro
 
     let ring =
         Mapping::new(domain, frame).map_err(|source| CallError::new("xenforeignmemory_map", Some(domain), source))?;
-    let consumer = ring.word(offset_of!(sys::xencons_interface, out_cons));
-    let producer = ring.word(offset_of!(sys::xencons_interface, out_prod));
-    // Indices run freely; a guest that writes nonsense there gets at most one ring's worth copied.
-    let unread = producer.wrapping_sub(consumer).min(SIZE);
-    Ok((0..unread).map(|index| ring.byte(START + (consumer.wrapping_add(index) % SIZE) as usize)).collect())
+    // The index counts the bytes that were ever printed, and a guest may write anything there: whatever it says, the
+    // bytes come from within the ring, and there are no more of them than it has room for.
+    let printed = ring.word(offset_of!(sys::xencons_interface, out_prod));
+    let held = printed.min(SIZE);
+    Ok((printed.wrapping_sub(held)..)
+        .take(held as usize)
+        .map(|index| ring.byte(START + (index % SIZE) as usize))
+        .collect())
 }

@@ -6,8 +6,9 @@ use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::error::OpenError;
@@ -51,9 +52,20 @@ fn not_answering(what: &str, error: &io::Error) -> OpenError {
 
 fn ask(mut stream: impl Read + Write + AsFd) -> io::Result<()> {
     stream.write_all(&REQUEST)?;
-    let timeout = PollTimeout::try_from(LIMIT).unwrap_or(PollTimeout::MAX);
-    if poll(&mut [PollFd::new(stream.as_fd(), PollFlags::POLLIN)], timeout)? == 0 {
-        return Err(io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {} s", LIMIT.as_secs())));
+    let end = Instant::now() + LIMIT;
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+        match poll(&mut [PollFd::new(stream.as_fd(), PollFlags::POLLIN)], timeout) {
+            Ok(0) => {
+                let reason = format!("no answer within {} s", LIMIT.as_secs());
+                return Err(io::Error::new(io::ErrorKind::TimedOut, reason));
+            }
+            Ok(_) => break,
+            // A signal that the program handles is not the daemon's failure.
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
     }
     let mut header = [0u8; 16];
     stream.read_exact(&mut header)
