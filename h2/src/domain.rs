@@ -157,6 +157,22 @@ impl Domain {
         Ok(store.write(&format!("{home}/name"), name.as_str())?)
     }
 
+    /// Brings the index up to date with a name that another tool gave to a guest of ours.
+    pub(crate) fn follow_name(&self, uuid: Uuid, name: &str) -> Result<(), Error> {
+        let Some(record) = self.record(uuid)?.filter(|record| record.name != name) else { return Ok(()) };
+        // What is no name by our rules has no place in the index.
+        let Ok(name) = GuestName::new(name) else { return Ok(()) };
+        let new = Owner::Guest { domain: self.id, uuid };
+        let old = record.name.clone();
+        let alive =
+            |owner| shell::is_alive(&self.inner, name.as_str(), owner).map_err(|error| Error::from(Box::new(error)));
+        if names::claim(&self.inner.state, name.as_str(), new, alive, || Ok(()))?.is_ok() {
+            self.rename_record(record, &name)?;
+            names::release(&self.inner.state, &old, |current| current == new)?;
+        }
+        Ok(())
+    }
+
     fn rename_record(&self, record: GuestRecord, name: &GuestName) -> Result<(), Error> {
         let mut config = record.config()?;
         config.name = name.clone();

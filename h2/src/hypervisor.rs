@@ -165,7 +165,13 @@ impl Hypervisor {
         self.forget_gone(&all);
         all.into_iter()
             .map(|info| {
-                let name = self.domain_of(info.id).name()?;
+                let domain = self.domain_of(info.id);
+                let name = domain.name()?;
+                if let Some(name) = &name
+                    && let Err(error) = domain.follow_name(info.handle, name)
+                {
+                    log::warn!("cannot follow the new name of domain {}: {error}", info.id);
+                }
                 Ok(GuestSummary { info, name })
             })
             .collect()

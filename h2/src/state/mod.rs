@@ -89,7 +89,10 @@ impl StateDir {
             file.write_all(content.as_bytes())?;
             fs::rename(&temporary, path)
         })();
-        result.map_err(failed("write", path))
+        result.map_err(|error| {
+            let _ = fs::remove_file(&temporary);
+            failed("write", path)(error)
+        })
     }
 
     /// Removes a file; one that is not there is no failure.

@@ -106,7 +106,11 @@ fn set(state: &StateDir, name: &str, owner: Owner) -> Result<(), StateError> {
     let temporary = state.path(FOLDER, ".new");
     StateDir::remove(&temporary)?;
     symlink(owner.to_link(), &temporary).map_err(failed("create", &temporary))?;
-    fs::rename(&temporary, &path).map_err(failed("create", &path))
+    fs::rename(&temporary, &path).map_err(|error| {
+        // Not the error that is told: the next change of a name removes it, too.
+        let _ = fs::remove_file(&temporary);
+        failed("create", &path)(error)
+    })
 }
 
 #[cfg(test)]
