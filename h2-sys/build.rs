@@ -26,7 +26,6 @@ const FUNCTIONS: &[&str] = &[
     "xc_sched_(id|credit_domain_(get|set)|credit2_domain_(get|set))",
     "xenforeignmemory_(open|close|map|unmap)",
     "xc_dom_(allocate|release|strdup|set_arch_hooks|kernel_mem|module_mem|boot_xen_init|parse_image|mem_init|boot_mem_init|build_image|boot_image|gnttab_init|translated|feature_get|guest_os)",
-    "xs_(open|close|directory|read|write|mkdir|rm|watch|unwatch|fileno|check_watch|set_permissions|get_permissions|introduce_domain)",
     "vsnprintf",
 ];
 
@@ -34,8 +33,6 @@ const TYPES: &[&str] = &[
     "xc_(interface|physinfo_t|domaininfo_t|dom_image|error|vcpuinfo_t|cpumap_t)",
     "xen_domctl_(createdomain|getdomaininfo|sched_.*|scheduler_op)",
     "xentoollog_.*",
-    "xs_.*",
-    "xsd_.*",
     "e820entry",
     "xencons_interface",
     "xen_(capabilities_info|extraversion|changeset_info|commandline|compile_info)_t",
@@ -53,8 +50,6 @@ const CONSTANTS: &[&str] = &[
     "XEN_VCPUAFFINITY_.*",
     "XC_ERROR_.*",
     "XTL_.*",
-    "XS_.*",
-    "XBT_NULL",
     "SHUTDOWN_.*",
     "HVM_PARAM_.*",
     "E820_.*",

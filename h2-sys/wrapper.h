@@ -7,10 +7,8 @@
 #include <xenevtchn.h>
 #include <xenforeignmemory.h>
 #include <xengnttab.h>
-#include <xenstore.h>
 #include <xentoollog.h>
 #include <xen/domctl.h>
 #include <xen/hvm/e820.h>
 #include <xen/hvm/params.h>
 #include <xen/io/console.h>
-#include <xen/io/xs_wire.h>

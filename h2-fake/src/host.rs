@@ -242,6 +242,15 @@ impl Host {
             return Err(libc::EINVAL);
         }
         self.introduced.insert(id, port);
-        Ok(())
+        self.offer_terminal(id)
+    }
+
+    /// What xenconsoled does when it hears of a new guest.
+    fn offer_terminal(&mut self, id: DomId) -> Result<(), i32> {
+        let tty = format!("/local/domain/{id}/console/tty");
+        match self.tree.read(&tty)? {
+            Some(_) => self.tree.write(&tty, format!("/dev/pts/{id}").as_bytes()),
+            None => Ok(()),
+        }
     }
 }

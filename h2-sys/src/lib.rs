@@ -1,4 +1,4 @@
-//! Raw bindings to the Xen toolstack libraries (libxenctrl, libxenguest, libxenstore, libxentoollog and their
+//! Raw bindings to the Xen toolstack libraries (libxenctrl, libxenguest, libxentoollog and their
 //! neighbours), made by bindgen at build time from the headers of Debian's `libxen-dev`.
 //!
 //! Nothing here is safe or stable: libxenctrl's interface changes with every Xen release, and

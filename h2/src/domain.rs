@@ -114,7 +114,9 @@ impl Domain {
         let info = self.info()?;
         // A guest that runs on could use its devices' nodes while they go, or find itself without a name.
         self.inner.calls.pause(self.id)?;
-        nodes::remove(self.inner.store()?, self.id, Some(info.handle))?;
+        let store = self.inner.store()?;
+        nodes::settle_console(store, self.id)?;
+        nodes::remove(store, self.id, Some(info.handle))?;
         reap::destroy(&self.inner, self.id)?;
         Ok(reap::forget(&self.inner.state, self.id)?)
     }

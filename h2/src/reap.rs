@@ -39,7 +39,9 @@ fn undo(inner: &Inner, orphan: Orphan) -> Result<Option<Reaped>, Error> {
     let domain = inner.all()?.iter().find(|info| info.handle == orphan.handle).map(|info| info.id);
     let record = orphan.record.clone();
     if let Some(domain) = domain {
-        nodes::remove(inner.store()?, domain, record.as_ref().map(|record| record.uuid))?;
+        let store = inner.store()?;
+        nodes::settle_console(store, domain)?;
+        nodes::remove(store, domain, record.as_ref().map(|record| record.uuid))?;
         destroy(inner, domain)?;
     }
     if let Some(record) = &record {

@@ -1,11 +1,11 @@
 //! The seam below which there is Xen: the few operations of the hypervisor and of xenstored that `h2` uses, as two
 //! small traits.
 //!
-//! In production they are implemented by this crate's `raw` module over libxenctrl, libxenguest and libxenstore. A
+//! In production they are implemented by this crate's `raw` module over libxenctrl and libxenguest, and by its `store` module over xenstored's protocol. A
 //! test may put something else below [`Options::over`](crate::Options::over) to make the Nth operation of a create fail and
 //! to see that nothing leaks. What such a fake answers is never a measurement.
 //!
-//! Each method is one call of the C library, named in its documentation, and reports a failure as a [`CallError`].
+//! Each method is one call of the C library or one request of xs_wire.h, named in its documentation, and reports a failure as a [`CallError`].
 
 #![allow(clippy::missing_errors_doc)] // Every method fails as the call that it names does.
 
@@ -177,25 +177,25 @@ pub struct NodePermission {
 
 /// The operations of xenstored. Failures carry xenstored's errno; a node that is not there is `None`, not a failure.
 pub trait StoreCalls: fmt::Debug {
-    /// The value of a node (`xs_read`).
+    /// The value of a node (`XS_READ`).
     fn read(&self, path: &str) -> io::Result<Option<Vec<u8>>>;
-    /// Sets a node's value, makes it and its parents where missing (`xs_write`).
+    /// Sets a node's value, makes it and its parents where missing (`XS_WRITE`).
     fn write(&self, path: &str, value: &str) -> io::Result<()>;
-    /// Makes an empty node unless it is there (`xs_mkdir`).
+    /// Makes an empty node unless it is there (`XS_MKDIR`).
     fn mkdir(&self, path: &str) -> io::Result<()>;
-    /// Removes a node and all below it; one that is not there is no failure (`xs_rm`).
+    /// Removes a node and all below it; one that is not there is no failure (`XS_RM`).
     fn remove(&self, path: &str) -> io::Result<()>;
-    /// The names of a node's children (`xs_directory`).
+    /// The names of a node's children (`XS_DIRECTORY`).
     fn directory(&self, path: &str) -> io::Result<Option<Vec<String>>>;
-    /// Replaces a node's permissions (`xs_set_permissions`).
+    /// Replaces a node's permissions (`XS_SET_PERMS`).
     fn set_permissions(&self, path: &str, permissions: &[NodePermission]) -> io::Result<()>;
-    /// Tells xenstored of a new guest's ring (`xs_introduce_domain`).
+    /// Tells xenstored of a new guest's ring (`XS_INTRODUCE`).
     fn introduce(&self, domain: DomId, frame: Gfn, port: Port) -> io::Result<()>;
-    /// Asks for an event whenever `path` or something below it changes (`xs_watch`).
+    /// Asks for an event whenever `path` or something below it changes (`XS_WATCH`).
     fn watch(&self, path: &str, token: &str) -> io::Result<()>;
-    /// Takes a watch back (`xs_unwatch`).
+    /// Takes a watch back (`XS_UNWATCH`).
     fn unwatch(&self, path: &str, token: &str) -> io::Result<()>;
-    /// The next watch event as (path, token), or `None` after `timeout` (`xs_fileno`, `xs_check_watch`).
+    /// The next watch event as (path, token), or `None` after `timeout` (`XS_WATCH_EVENT`).
     fn next_event(&self, timeout: Duration) -> io::Result<Option<(String, String)>>;
     /// Opens a new connection in the place of a broken one.
     fn reconnect(&self) -> io::Result<()>;

@@ -63,6 +63,7 @@ struct Parts {
     domain: Option<DomId>,
     rings: Option<Rings>,
     builder: Option<Box<dyn Builder>>,
+    introduced: bool,
 }
 
 impl Shell {
@@ -72,7 +73,7 @@ impl Shell {
         let uuid = config.uuid.unwrap_or_else(Uuid::new_v4);
         let mark = Mark::new(&inner.state, config.name.as_str(), uuid)?;
         // From here on there is something to undo, and the shell owns it.
-        let parts = Parts { mark, domain: None, rings: None, builder: None };
+        let parts = Parts { mark, domain: None, rings: None, builder: None, introduced: false };
         let mut shell = Self { parts: Some(parts), inner: Rc::clone(&inner), config: config.clone(), uuid, phases };
         shell.reserve_name()?;
         shell.create_domain()?;
@@ -233,6 +234,7 @@ impl Shell {
         let store = inner.store()?;
         nodes::write_rings(store, &self.nodes(domain), frames, rings.store_port, rings.console_port)?;
         store.introduce(domain, frames.store, rings.store_port)?;
+        self.parts()?.introduced = true;
         self.phases.end("introduce");
 
         limits::apply_scheduling(&inner, domain, &self.config)?;
@@ -326,7 +328,7 @@ impl Parts {
     fn undo(mut self, inner: &Inner, name: &str, uuid: Uuid) -> Result<(), crate::error::Error> {
         self.builder = None;
         if let Some(domain) = self.domain {
-            remove_nodes(inner.store()?, domain, uuid)?;
+            remove_nodes(inner.store()?, domain, uuid, self.introduced)?;
             reap::destroy(inner, domain)?;
             guests::remove(&inner.state, domain)?;
         }
@@ -341,17 +343,17 @@ impl Parts {
 }
 
 /// Removes the nodes, over a new connection if the old one is what failed.
-fn remove_nodes(store: &Store, domain: DomId, uuid: Uuid) -> Result<(), StoreError> {
-    match nodes::remove(store, domain, Some(uuid)) {
-        Ok(()) => Ok(()),
-        Err(error) => {
-            log::debug!("{error}: {}; trying again over a new connection", error.source);
-            store.reconnect().map_err(|source| StoreError {
-                operation: "reconnect for",
-                path: nodes::home(domain),
-                source,
-            })?;
-            nodes::remove(store, domain, Some(uuid))
+fn remove_nodes(store: &Store, domain: DomId, uuid: Uuid, introduced: bool) -> Result<(), StoreError> {
+    let remove = || {
+        if introduced {
+            nodes::settle_console(store, domain)?;
         }
-    }
+        nodes::remove(store, domain, Some(uuid))
+    };
+    remove().or_else(|error| {
+        log::debug!("{error}: {}; trying again over a new connection", error.source);
+        let failed = |source| StoreError { operation: "reconnect for", path: nodes::home(domain), source };
+        store.reconnect().map_err(failed)?;
+        remove()
+    })
 }

@@ -2,7 +2,6 @@
 //!
 //! - [`xenctrl`]: a libxenctrl handle, all hypercalls of domain control
 //! - [`builder`]: libxenguest's image builder for one guest
-//! - [`xenstore`]: a libxenstore connection
 //! - [`logger`]: what the C libraries have to say, brought to the `log` crate and into errors
 //! - [`ring`]: the console ring of a guest, copied
 //! - [`convert`]: between C structures and the types of this crate
@@ -14,7 +13,6 @@ mod convert;
 pub(crate) mod logger;
 pub(crate) mod ring;
 pub(crate) mod xenctrl;
-pub(crate) mod xenstore;
 
 /// Counts of this process, where the feature `count` of h2 is on: (hypercalls, ioctls).
 pub(crate) fn counts() -> Option<(u64, u64)> {

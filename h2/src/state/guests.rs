@@ -40,7 +40,7 @@ fn file(domain: DomId) -> String {
 pub(crate) fn write(state: &StateDir, domain: DomId, record: &GuestRecord) -> Result<(), StateError> {
     let path = state.path(FOLDER, &file(domain));
     let text = serde_json::to_string(record).map_err(|error| failed("write", &path)(error.into()))?;
-    StateDir::replace(&path, &text)
+    state.replace(&path, &text)
 }
 
 /// The record of this domain, which may be of an earlier guest of that id.

@@ -5,7 +5,8 @@
 //!                       kernel lets go when the builder dies, however it dies
 //! guests/<domid>.json   the configuration of each finished guest
 //! names/<name>          a symbolic link that says whose name it is: build:<mark>:<pid> or guest:<domid>:<uuid>
-//! lock                  held while a name changes hands
+//! lock                  held while something under names or guests changes
+//! new                   such a change, until it takes its place
 //! ```
 //!
 //! Nothing here is believed without asking the hypervisor: a record may outlive its guest, when another tool destroyed
@@ -27,6 +28,10 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::{Flock, FlockArg};
 
 use crate::error::StateError;
+
+/// What a change is made in before it takes its place. There is one, under the lock, so what a killed process leaves of it
+/// is overwritten by the next change.
+const TEMPORARY: &str = "new";
 
 /// The state directory.
 #[derive(Debug, Clone)]
@@ -68,7 +73,7 @@ impl StateDir {
         self.root.join(folder).join(name)
     }
 
-    /// The lock under which names change hands. It is held for a few file operations, so waiting for it is bounded.
+    /// The lock for changes. It is held for a few file operations, so waiting for it is bounded.
     fn lock(&self) -> Result<Flock<File>, StateError> {
         let path = self.root.join("lock");
         let file = OpenOptions::new()
@@ -82,8 +87,9 @@ impl StateDir {
     }
 
     /// Writes a file so that a reader sees the old or the new content, never a part.
-    fn replace(path: &Path, content: &str) -> Result<(), StateError> {
-        let temporary = path.with_extension("new");
+    fn replace(&self, path: &Path, content: &str) -> Result<(), StateError> {
+        let _lock = self.lock()?;
+        let temporary = self.root.join(TEMPORARY);
         let result = (|| {
             let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&temporary)?;
             file.write_all(content.as_bytes())?;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use uuid::Uuid;
 
-use super::{StateDir, failed, optional};
+use super::{StateDir, TEMPORARY, failed, optional};
 use crate::error::StateError;
 use crate::id::DomId;
 
@@ -50,7 +50,7 @@ impl Owner {
     }
 }
 
-/// The link of a name. The first letter keeps the names "." and ".." and our own temporary file apart.
+/// The link of a name. The first letter makes file names of the names "." and "..".
 fn link(state: &StateDir, name: &str) -> PathBuf {
     state.path(FOLDER, &format!("@{name}"))
 }
@@ -103,7 +103,7 @@ pub(crate) fn release(state: &StateDir, name: &str, owned: impl FnOnce(Owner) ->
 /// Replaces the link at once: nobody sees the name without an owner in between.
 fn set(state: &StateDir, name: &str, owner: Owner) -> Result<(), StateError> {
     let path = link(state, name);
-    let temporary = state.path(FOLDER, ".new");
+    let temporary = state.root.join(TEMPORARY);
     StateDir::remove(&temporary)?;
     symlink(owner.to_link(), &temporary).map_err(failed("create", &temporary))?;
     fs::rename(&temporary, &path).map_err(|error| {

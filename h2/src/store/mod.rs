@@ -1,18 +1,19 @@
 //! Xenstore as this crate uses it: a [`Store`] that counts its operations and names node and operation in each error.
 //!
-//! - [`probe`]: whether xenstored answers at all, within a bound
+//! - [`client`]: the connection, with a bound on every wait; [`wire`]: its messages
 //! - [`nodes`]: the nodes that make a guest known to the daemons, to other tools, and to its own drivers
 
+mod client;
 pub(crate) mod nodes;
-mod probe;
+mod wire;
 
 use std::cell::Cell;
 use std::io;
 use std::time::Duration;
 
+use self::client::Client;
 use crate::error::{OpenError, StoreError};
 use crate::id::{DomId, Gfn, Port};
-use crate::raw::xenstore::Xenstore;
 use crate::seam::{NodePermission, StoreCalls};
 
 /// A connection to xenstored.
@@ -23,12 +24,9 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    /// Connects, after a probe that ends within [`probe::LIMIT`].
+    /// Connects, and makes sure that the daemon answers.
     pub(crate) fn open() -> Result<Self, OpenError> {
-        probe::probe()?;
-        let calls =
-            Xenstore::open().map_err(|error| OpenError::StoreNotAnswering { reason: format!("xs_open: {error}") })?;
-        let store = Self::over(Box::new(calls));
+        let store = Self::over(Box::new(Client::open()?));
         store.operations.set(1);
         Ok(store)
     }

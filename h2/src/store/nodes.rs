@@ -4,7 +4,7 @@
 //! A node takes over its parent's permissions when it is made, so only the roots of a subtree and the nodes that the
 //! guest may write get permissions of their own.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use uuid::Uuid;
 
@@ -185,6 +185,33 @@ pub(crate) fn write_rings(
         ("ring-ref", frame.as_str()),
     ] {
         put(&format!("console/{node}"), value)?;
+    }
+    Ok(())
+}
+
+/// How long xenconsoled may take to put a new guest's terminal into its home before the home is removed all the same.
+const SETTLE_LIMIT: Duration = Duration::from_millis(500);
+
+/// Waits until xenconsoled has answered for a guest that has just been introduced: it would write the terminal into a home that was
+/// removed meanwhile, and nobody would ever remove that node.
+///
+/// To be called before [`remove`], for a guest that was introduced.
+pub(crate) fn settle_console(store: &Store, domain: DomId) -> Result<(), StoreError> {
+    let home = home(domain);
+    let tty = format!("{home}/console/tty");
+    let pending = || Ok::<_, StoreError>(store.read(&tty)?.is_some_and(|path| path.is_empty()));
+    if !pending()? {
+        return Ok(());
+    }
+    let watch = store.watch(&[&tty])?;
+    let end = Instant::now() + SETTLE_LIMIT;
+    while pending()? {
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            log::debug!("xenconsoled has not answered for {home}");
+            return Ok(());
+        }
+        watch.wait(left)?;
     }
     Ok(())
 }
