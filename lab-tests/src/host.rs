@@ -1,0 +1,147 @@
+//! A snapshot of all that a guest could leave behind on the host.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use h2::Options;
+
+use crate::{daemon, xenstore, xl};
+
+/// The state directory of chaos.
+const STATE: &str = "/run/lightvm";
+/// Its two files that belong to no guest: the lock, and what a change is made in, of which a killed process may leave one.
+const STATE_FILES: &[&str] = &["/run/lightvm/lock", "/run/lightvm/new"];
+const OWN_STATE: &str = "/run/lightvm-lab-tests";
+
+/// Empty folders of Xenstore that belong to no guest: whoever makes a device first makes them, and libxl removes some of them with the last.
+const SHARED_FOLDERS: &[&str] = &["/libxl", "/vm", "/local/domain/0/backend", "/local/domain/0/backend/console"];
+
+/// How long the host may take to let go of what a guest had: Xen frees a dead domain's memory later, daemons close files when they hear of it.
+const SETTLE: Duration = Duration::from_secs(30);
+const LOOK: Duration = Duration::from_millis(30);
+
+/// What there is at one moment: titles, and lines below each.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Host {
+    parts: BTreeMap<String, Vec<String>>,
+    whole: bool,
+}
+
+impl Host {
+    /// All of it, with xl as a witness.
+    #[track_caller]
+    pub fn now() -> Self {
+        Self::taken(true)
+    }
+
+    /// Without xl, which takes longer than a guest's life: for tests that look again and again. What xl would show is asked of the
+    /// hypervisor directly.
+    #[track_caller]
+    pub fn quick() -> Self {
+        Self::taken(false)
+    }
+
+    #[track_caller]
+    fn taken(whole: bool) -> Self {
+        settle();
+        Self::at_once(whole)
+    }
+
+    #[track_caller]
+    fn at_once(whole: bool) -> Self {
+        let mut parts = BTreeMap::new();
+        // First, since all that follows opens files of the daemons.
+        for daemon in daemon::all() {
+            parts.insert(format!("open files of {}", daemon.name), daemon.open_files());
+        }
+        {
+            // With a state directory of its own: listing forgets records of guests that are gone, and those in use are looked at here.
+            let hypervisor = Options::default().state_dir(OWN_STATE).open().unwrap();
+            let domains = hypervisor.list().unwrap();
+            let lines = domains.iter().map(|domain| {
+                let (info, name) = (&domain.info, domain.name.as_deref().unwrap_or("(no name)"));
+                format!("{} {name} {} {} KiB", info.id, info.kind.as_str(), info.memory.get())
+            });
+            parts.insert("domains of the hypervisor".to_owned(), lines.collect());
+            let free = hypervisor.host_info().unwrap().free_memory.get();
+            parts.insert("free memory in KiB".to_owned(), vec![free.to_string()]);
+        }
+        let mut state = Vec::new();
+        tree(Path::new(STATE), &mut state);
+        state.retain(|line| !STATE_FILES.iter().any(|file| line.starts_with(file)));
+        parts.insert(STATE.to_owned(), state);
+        let mut nodes = xenstore::tree("/");
+        nodes.retain(|line| !SHARED_FOLDERS.iter().any(|folder| line.starts_with(&format!("{folder} = \"\""))));
+        parts.insert("xenstore-ls".to_owned(), nodes);
+        if whole {
+            let lines = xl::list()
+                .into_iter()
+                .map(|row| format!("{} {} {} MiB, {} vcpus", row.name, row.id, row.memory_mib, row.vcpus));
+            parts.insert("xl list".to_owned(), lines.collect());
+            parts.insert("xl info: free memory in MiB".to_owned(), vec![xl::free_memory().to_string()]);
+        }
+        Self { parts, whole }
+    }
+
+    /// What has changed since, or the empty text.
+    pub fn difference(&self, now: &Self) -> String {
+        let mut text = String::new();
+        for (title, before) in &self.parts {
+            let Some(after) = now.parts.get(title).filter(|after| *after != before) else { continue };
+            let _ = writeln!(text, "{title}:");
+            for line in before.iter().filter(|line| !after.contains(line)) {
+                let _ = writeln!(text, "  - {line}");
+            }
+            for line in after.iter().filter(|line| !before.contains(line)) {
+                let _ = writeln!(text, "  + {line}");
+            }
+        }
+        text
+    }
+
+    /// Fails unless the host becomes again what it was.
+    #[track_caller]
+    pub fn assert_unchanged(&self, after: &str) {
+        let start = Instant::now();
+        loop {
+            let difference = self.difference(&Self::at_once(self.whole));
+            if difference.is_empty() {
+                return;
+            }
+            assert!(start.elapsed() < SETTLE, "the host is not as it was; after {after}:\n{difference}");
+            std::thread::sleep(LOOK);
+        }
+    }
+}
+
+/// Waits until the daemons have closed what earlier commands opened: until their files are the same for a while.
+fn settle() {
+    let files = || -> Vec<Vec<String>> { daemon::all().iter().map(daemon::Daemon::open_files).collect() };
+    let start = Instant::now();
+    let (mut before, mut same) = (files(), 0);
+    while same < 3 && start.elapsed() < SETTLE {
+        std::thread::sleep(LOOK);
+        let now = files();
+        same = if now == before { same + 1 } else { 0 };
+        before = now;
+    }
+}
+
+/// The files below a folder, with what a symbolic link says.
+fn tree(folder: &Path, lines: &mut Vec<String>) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    let mut paths: Vec<_> = entries.filter_map(Result::ok).map(|entry| entry.path()).collect();
+    paths.sort();
+    for path in paths {
+        match fs::read_link(&path) {
+            Ok(target) => lines.push(format!("{} -> {}", path.display(), target.display())),
+            Err(_) => lines.push(path.display().to_string()),
+        }
+        if path.is_dir() {
+            tree(&path, lines);
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! What the tests of behaviour on real Xen share. The tests themselves are in `tests/`, one file a suite; `cargo xtask test` builds
+//! them, copies them into dom0 of the lab and runs them there as root, one at a time.
+//!
+//! - [`Lab`] is what every test starts with: it refuses to run anywhere else, names the test's guests, and removes them at the end.
+//! - [`command`] runs programs within a bound; [`chaos`] and [`xl`] read what the two toolstacks say.
+//! - [`Host`] is a snapshot of all that a guest could leave behind, with a readable difference.
+//! - [`daemon`], [`console`], [`strace`], [`terminal`] and [`wait`] are the witnesses and the tools.
+//!
+//! A failed expectation panics: this is test code, and the message is the report.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+pub mod chaos;
+pub mod command;
+pub mod console;
+pub mod daemon;
+mod host;
+mod lab;
+pub mod strace;
+pub mod terminal;
+pub mod wait;
+pub mod xenstore;
+pub mod xl;
+
+pub use chaos::chaos;
+pub use command::{Output, run};
+pub use host::Host;
+pub use lab::Lab;
+pub use wait::wait_until;

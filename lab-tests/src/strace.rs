@@ -1,0 +1,96 @@
+//! strace: a witness of what a program asks of the kernel, and the hand that makes it fail or die there.
+
+use std::fs;
+
+use crate::command::{Output, run};
+use crate::lab::Lab;
+
+/// System calls of one program, in the order in which it made them.
+#[derive(Debug)]
+pub struct Trace {
+    pub output: Output,
+    pub calls: Vec<String>,
+}
+
+/// Runs a program and notes its calls of these kinds (strace's -e trace=).
+#[track_caller]
+pub fn trace(lab: &Lab, calls: &str, words: &[&str]) -> Trace {
+    let path = lab.path("trace").to_str().unwrap().to_owned();
+    let set = format!("trace={calls}");
+    let output = run(&[&["strace", "-f", "-qq", "--seccomp-bpf", "-o", &path, "-e", &set], words].concat());
+    let text = fs::read_to_string(&path).unwrap();
+    // Each line begins with the thread's id.
+    let lines = text.lines().map(|line| line.trim_start_matches(|char: char| char.is_ascii_digit() || char == ' '));
+    Trace { output, calls: lines.filter(|line| line.contains('(')).map(str::to_owned).collect() }
+}
+
+/// What happens to a call.
+#[derive(Debug, Clone, Copy)]
+pub enum Fault<'a> {
+    /// It fails with this errno and is not made.
+    Error(&'a str),
+    /// The program gets this signal when it enters the call.
+    Signal(&'a str),
+}
+
+/// Runs a program whose `number`th call of this kind, counted from 1, meets a fault.
+#[track_caller]
+pub fn inject(call: &str, fault: Fault<'_>, number: usize, words: &[&str]) -> Output {
+    // With --seccomp-bpf, strace sees only the calls that it is to see, which is much faster, but cannot send signals from there.
+    let (fault, fast): (_, &[&str]) = match fault {
+        Fault::Error(errno) => (format!("error={errno}"), &["--seccomp-bpf"]),
+        Fault::Signal(signal) => (format!("signal={signal}"), &[]),
+    };
+    let inject = format!("inject={call}:{fault}:when={number}");
+    let set = format!("trace={call}");
+    let strace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", &set, "-e", &inject];
+    run(&[&strace, fast, words].concat())
+}
+
+/// Whether a write begins a request to xenstored (struct xsd_sockmsg): four words, of which the first is a small number, the third,
+/// the transaction, is zero, and the last is at most 4096.
+pub fn is_store_request(call: &str) -> bool {
+    let text = call.strip_prefix("write(").and_then(|rest| rest.split_once(", \"")).map(|(_, text)| text);
+    let bytes = unescaped(text.unwrap_or_default());
+    let word = |at: usize| Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
+    let words = word(0).zip(word(8)).zip(word(12));
+    words.is_some_and(|((kind, transaction), length)| (1..=24).contains(&kind) && transaction == 0 && length <= 4096)
+}
+
+/// The bytes that strace shows in a string, up to its closing quote.
+fn unescaped(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut rest = text.bytes().peekable();
+    while let Some(byte) = rest.next().filter(|byte| *byte != b'"') {
+        if byte != b'\\' {
+            bytes.push(byte);
+            continue;
+        }
+        let escape = rest.next().unwrap_or_default();
+        let mut value = match escape {
+            b'0'..=b'7' => escape - b'0',
+            b't' => b'\t',
+            b'n' => b'\n',
+            b'v' => 0x0b,
+            b'f' => 0x0c,
+            b'r' => b'\r',
+            other => other,
+        };
+        if escape.is_ascii_digit() {
+            // At most three octal digits.
+            for _ in 0..2 {
+                let Some(digit) = rest.next_if(|byte| (b'0'..=b'7').contains(byte)) else { break };
+                value = value.wrapping_mul(8).wrapping_add(digit - b'0');
+            }
+        }
+        bytes.push(value);
+    }
+    bytes
+}
+
+/// Some of these: the first and the last `edge` ones, and every `stride`th between.
+pub fn pick(all: &[usize], edge: usize, stride: usize) -> Vec<usize> {
+    let chosen =
+        all.iter().enumerate().filter(|(at, _)| *at < edge || *at + edge >= all.len() || at.is_multiple_of(stride));
+    chosen.map(|(_, number)| *number).collect()
+}

@@ -1,0 +1,183 @@
+//! Guests of every kind are made, seen by both toolstacks and by their own consoles, and leave nothing behind.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::Write;
+
+use flate2::{Compression, write::GzEncoder};
+use lab_tests::{Host, Lab, chaos, console, wait, xl};
+use serde_json::json;
+
+/// A guest's whole life, looked at from outside.
+fn lives(app: &str, kind: &str) {
+    let lab = Lab::new(&format!("life-{app}-{kind}"));
+    let host = Host::now();
+    let created = lab.create(&format!("{app}-{kind}"), "a");
+    let name = lab.name("a");
+    assert_eq!(created.name, name);
+    let memory = if app == "linux" { 256 } else { 4 };
+
+    let row = xl::find(&name).expect("xl lists it");
+    assert_eq!((row.id, row.memory_mib, row.vcpus), (created.domid, memory, 1), "{row:?}");
+    let row = chaos::find(&name).expect("chaos lists it");
+    // A PVH guest has a few pages beyond its RAM; xl rounds them away, too.
+    assert_eq!((row.domid, row.memory_kib / 1024, row.kind.as_str()), (created.domid, memory, kind), "{row:?}");
+    assert_eq!(Some(row.uuid), created.uuid);
+
+    match app {
+        "hello" => {
+            let line = console::wait_for(&name, "hello from");
+            let upper = kind.to_uppercase();
+            assert!(
+                line.contains(&name) && line.contains(&upper) && line.contains(&created.domid.to_string()),
+                "{line}"
+            );
+        }
+        "linux" => _ = console::wait_for(&name, "GUEST-UP"),
+        _ => {}
+    }
+    wait::until("the guest never blocks", || xl::find(&name).is_some_and(|row| row.state.contains('b')));
+    if app != "linux" {
+        wait::until("the guest uses CPU time while it has nothing to do", || {
+            let before = chaos::find(&name).unwrap();
+            let after = chaos::find(&name).unwrap();
+            after.state == "blocked" && after.cpu_time_ns == before.cpu_time_ns
+        });
+    }
+
+    chaos::chaos(&["destroy", &name]).ok();
+    assert_eq!(xl::find(&name), None);
+    assert_eq!(chaos::find(&name), None);
+    host.assert_unchanged("a guest's life");
+}
+
+#[test]
+fn noop_pv() {
+    lives("noop", "pv");
+}
+
+#[test]
+fn noop_pvh() {
+    lives("noop", "pvh");
+}
+
+#[test]
+fn hello_pv() {
+    lives("hello", "pv");
+}
+
+#[test]
+fn hello_pvh() {
+    lives("hello", "pvh");
+}
+
+#[test]
+fn linux_pv() {
+    lives("linux", "pv");
+}
+
+#[test]
+fn linux_pvh() {
+    lives("linux", "pvh");
+}
+
+#[test]
+fn several_copies() {
+    let lab = Lab::new("copies");
+    let host = Host::now();
+    let config = lab.config("noop-pv", "web", &json!({}));
+    let created = chaos::create(&config, &["-n", "3"]);
+    let names: Vec<String> = (1..=3).map(|number| lab.name(&format!("web-{number}"))).collect();
+    assert_eq!(created.iter().map(|guest| guest.name.clone()).collect::<Vec<_>>(), names);
+    let uuids: BTreeSet<_> = created.iter().map(|guest| guest.uuid.clone().unwrap()).collect();
+    assert_eq!(uuids.len(), 3, "each has its own UUID");
+    let listed: Vec<String> = xl::list().into_iter().map(|row| row.name).collect();
+    assert!(names.iter().all(|name| listed.contains(name)), "{listed:?}");
+
+    let destroy: Vec<&str> = ["destroy"].into_iter().chain(names.iter().map(String::as_str)).collect();
+    chaos::chaos(&destroy).ok();
+    host.assert_unchanged("three guests were destroyed by one command");
+}
+
+#[test]
+fn paused_by_the_option() {
+    let lab = Lab::new("option");
+    let created = lab.create_with("hello-pv", "a", &json!({}), &["--paused"]);
+    stays_paused_until_unpaused(&created.name);
+}
+
+#[test]
+fn paused_by_the_configuration() {
+    let lab = Lab::new("key");
+    let created = lab.create_with("hello-pvh", "a", &json!({"paused": true}), &[]);
+    stays_paused_until_unpaused(&created.name);
+}
+
+fn stays_paused_until_unpaused(name: &str) {
+    let row = xl::find(name).unwrap();
+    assert!(row.state.contains('p'), "{row:?}");
+    let row = chaos::find(name).unwrap();
+    assert_eq!((row.state.as_str(), row.cpu_time_ns), ("paused", 0));
+    assert_eq!(console::text(name), "", "it has not run");
+    chaos::chaos(&["unpause", name]).ok();
+    console::wait_for(name, "hello from");
+}
+
+#[test]
+fn a_dry_run_touches_nothing() {
+    let lab = Lab::new("dry");
+    let config = lab.config("noop-pv", "a", &json!({}));
+    let host = Host::now();
+    let checked = chaos::json(&["create", "--dry-run", &config]);
+    assert_eq!(checked["name"], lab.name("a"));
+    assert_eq!((checked["dry_run"].clone(), checked["memory_kib"].clone()), (json!(true), json!(4096)));
+    host.assert_unchanged("a dry run");
+
+    let before = lab.create("noop-pv", "b").domid;
+    chaos::chaos(&["create", "--dry-run", &config]).ok();
+    assert_eq!(lab.create("noop-pv", "c").domid, before + 1, "a dry run takes no domain id");
+
+    let taken = lab.config("noop-pv", "b", &json!({}));
+    let message = chaos::chaos(&["create", "--dry-run", &taken]).fails(4);
+    assert!(message.contains(&lab.name("b")), "{message}");
+}
+
+#[test]
+fn a_compressed_kernel() {
+    let lab = Lab::new("gzip");
+    let mut packed = GzEncoder::new(Vec::new(), Compression::default());
+    packed.write_all(&fs::read("/guests/hello").unwrap()).unwrap();
+    let kernel = lab.file("hello.gz", packed.finish().unwrap());
+    for kind in ["pv", "pvh"] {
+        let created = lab.create_with(&format!("hello-{kind}"), kind, &json!({"kernel": kernel}), &[]);
+        console::wait_for(&created.name, "hello from");
+    }
+}
+
+#[test]
+fn a_relative_path_is_taken_from_the_configurations_folder() {
+    let lab = Lab::new("relative");
+    fs::copy("/guests/hello", lab.path("kernel")).unwrap();
+    let created = lab.create_with("hello-pv", "a", &json!({"kernel": "kernel"}), &[]);
+    console::wait_for(&created.name, "hello from");
+}
+
+#[test]
+fn a_bzimage() {
+    let lab = Lab::new("bzimage");
+    let created = lab.create_with("linux-pv", "a", &json!({"kernel": "/guests/linux-vmlinuz"}), &[]);
+    console::wait_for(&created.name, "GUEST-UP");
+}
+
+#[test]
+fn a_command_line_reaches_the_guest() {
+    let lab = Lab::new("cmdline");
+    for kind in ["pv", "pvh"] {
+        // hello powers itself off when its command line says so.
+        let created = lab.create_with(&format!("hello-{kind}"), kind, &json!({"cmdline": "exit"}), &[]);
+        wait::until("the guest does not end", || chaos::find(&created.name).is_some_and(|row| row.state == "shutdown"));
+        assert_eq!(chaos::info(&created.name)["shutdown_reason"], "poweroff");
+    }
+}

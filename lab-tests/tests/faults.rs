@@ -1,0 +1,148 @@
+//! A create whose system calls fail, one after the other: whatever fails, the host is as it was.
+//!
+//! Every hypercall is an ioctl, and every request to xenstored begins with a write of its header, so failing these in turn fails every step.
+//! h2's own tests do the same over a fake host and leave no call out; here the libraries, the kernel and the daemons are the real ones.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use lab_tests::strace::{self, Fault};
+use lab_tests::{Host, Lab, chaos};
+use serde_json::json;
+
+/// strace knows the numbers of privcmd's requests and not their names: 0x50 is 'P', and the request 0 is a hypercall.
+fn is_hypercall(call: &str) -> bool {
+    call.starts_with("ioctl(") && call.contains("0x50, 0,") || call.contains("IOCTL_PRIVCMD_HYPERCALL")
+}
+
+#[test]
+fn the_figures_of_stats_are_those_that_strace_sees() {
+    let lab = Lab::new("stats");
+    for kind in ["pv", "pvh"] {
+        let config = lab.config(&format!("noop-{kind}"), kind, &json!({}));
+        let traced = |count: &str| {
+            let words = ["chaos", "--format", "json", "create", "--stats", "-n", count, &config];
+            let trace = strace::trace(&lab, "ioctl,write", &words);
+            let stats: Vec<chaos::Created> =
+                trace.output.ok().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+            let destroy: Vec<&str> =
+                ["destroy"].into_iter().chain(stats.iter().map(|guest| guest.name.as_str())).collect();
+            chaos::chaos(&destroy).ok();
+            let ioctls = trace.calls.iter().filter(|call| call.starts_with("ioctl("));
+            let requests = trace.calls.iter().filter(|call| strace::is_store_request(call));
+            (
+                ioctls.clone().count(),
+                ioctls.filter(|call| is_hypercall(call)).count(),
+                requests.count(),
+                stats.last().unwrap().stats.clone().unwrap(),
+            )
+        };
+        // What one guest more costs, without what the program does around it.
+        let (two, three) = (traced("2"), traced("3"));
+        let more =
+            |part: fn(&(usize, usize, usize, chaos::Stats)) -> usize| u64::try_from(part(&three) - part(&two)).unwrap();
+        assert_eq!(Some(more(|seen| seen.0)), three.3.ioctls, "{kind}: ioctls");
+        assert_eq!(Some(more(|seen| seen.1)), three.3.hypercalls, "{kind}: hypercalls");
+        assert_eq!(more(|seen| seen.2), three.3.xenstore_operations, "{kind}: Xenstore operations");
+    }
+}
+
+/// Fails these calls of a create in turn.
+fn fail_in_turn(lab: &Lab, base: &str, call: &str, errno: &str, numbers: &[usize]) {
+    let config = lab.config(base, "a", &json!({}));
+    let name = lab.name("a");
+    let host = Host::quick();
+    let whole = Host::now();
+    let mut failed = 0;
+    for &number in numbers {
+        let output = strace::inject(call, Fault::Error(errno), number, &["chaos", "create", &config]);
+        let what = format!("{call} number {number} failed with {errno}: {}", output.report());
+        if output.status.success() {
+            // Not every call is needed: the guest is there, and whole.
+            let row = chaos::find(&name).unwrap_or_else(|| panic!("success without a guest; {what}"));
+            assert_ne!(row.state, "paused", "{what}");
+            chaos::chaos(&["destroy", &name]).ok();
+        } else {
+            failed += 1;
+            output.fails_with_a_message();
+        }
+        // Before any other command, which might clean up.
+        host.assert_unchanged(&what);
+    }
+    whole.assert_unchanged("all of them");
+    assert!(failed * 2 > numbers.len(), "only {failed} of {} faults had an effect", numbers.len());
+    // And nothing is in the way of the real one.
+    lab.create(base, "a");
+}
+
+/// How many calls of this kind a create makes, and which of them are what is looked for.
+fn calls(lab: &Lab, base: &str, call: &str, wanted: fn(&str) -> bool) -> Vec<usize> {
+    let config = lab.config(base, "counted", &json!({}));
+    let trace = strace::trace(lab, call, &["chaos", "create", &config]);
+    trace.output.ok();
+    chaos::chaos(&["destroy", &lab.name("counted")]).ok();
+    let calls = trace.calls.iter().enumerate();
+    calls.filter(|(_, call)| wanted(call)).map(|(at, _)| at + 1).collect()
+}
+
+#[test]
+fn every_ioctl_of_a_pv_create() {
+    let lab = Lab::new("ioctl-pv");
+    let all = calls(&lab, "noop-pv", "ioctl", |_| true);
+    fail_in_turn(&lab, "noop-pv", "ioctl", "ENOMEM", &all);
+}
+
+/// Most of them are those of a PV guest: the first ones are left out, the last ones and each third between are tried.
+#[test]
+fn ioctls_of_a_pvh_create() {
+    let lab = Lab::new("ioctl-pvh");
+    let all = calls(&lab, "noop-pvh", "ioctl", |_| true);
+    fail_in_turn(&lab, "noop-pvh", "ioctl", "EPERM", &strace::pick(&all[10..], 6, 4));
+}
+
+/// The connection breaks in the middle of a create. The nodes of a guest are written one like the other, so each fifth is tried.
+#[test]
+fn requests_to_xenstored() {
+    let lab = Lab::new("xenstore");
+    let all = calls(&lab, "noop-pv", "write", strace::is_store_request);
+    assert!(all.len() > 40, "a create makes more than {} requests", all.len());
+    fail_in_turn(&lab, "noop-pv", "write", "EPIPE", &strace::pick(&all, 3, 5));
+}
+
+#[test]
+fn files_of_the_mark_and_the_name() {
+    let lab = Lab::new("files");
+    for (call, errno) in [("symlink", "ENOSPC"), ("rename", "ENOSPC"), ("flock", "ENOLCK"), ("unlink", "EIO")] {
+        // Giving a lock back never fails.
+        let all = calls(&lab, "noop-pv", call, |call| !call.contains("LOCK_UN"));
+        for number in all {
+            let config = lab.config("noop-pv", "a", &json!({}));
+            let host = Host::quick();
+            let output = strace::inject(call, Fault::Error(errno), number, &["chaos", "create", &config]);
+            let what = format!("{call} number {number} failed with {errno}: {}", output.report());
+            if output.status.success() {
+                chaos::chaos(&["destroy", &lab.name("a")]).ok();
+            }
+            // A mark that cannot be removed is left to the next command.
+            chaos::chaos(&["list"]).ok();
+            host.assert_unchanged(&what);
+        }
+    }
+}
+
+/// The witness itself: lines as strace prints them.
+#[test]
+fn requests_are_told_from_other_writes() {
+    for request in [
+        r#"write(10, "\v\0\0\0\17\0\0\0\0\0\0\0\32\0\0\0/local/domain/4"..., 42) = 42"#,
+        r#"write(10, "\16\0\0\0\0\0\0\0\0\0\0\0004\0\0\0", 16) = 16"#,
+    ] {
+        assert!(strace::is_store_request(request), "{request}");
+    }
+    for other in [
+        r#"write(10, "/local/domain/6\0", 16) = 16"#,
+        r#"write(1, "created noop, domain 1\n", 23) = 23"#,
+        "write(1, NULL, 0) = 0",
+    ] {
+        assert!(!strace::is_store_request(other), "{other}");
+    }
+}

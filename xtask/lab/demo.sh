@@ -1,0 +1,96 @@
+# The demo, as dom0 runs it (xtask/src/demo.rs, which puts `clock=` before it). Ends with 0 only if all of it worked.
+# In bash, which can read the time without starting a process.
+[ -n "${BASH_VERSION-}" ] || exec bash "$0"
+set -euo pipefail
+work=$(mktemp -d)
+cd "$work"
+guests=
+for app in noop hello linux; do
+	guests="$guests $app-pv $app-pvh"
+done
+
+say() {
+	printf '\n\033[1m%s\033[0m\n' "$*"
+}
+
+# Every guest by a name of its own, and for xl the same guest in its own language.
+for guest in $guests; do
+	jq --arg name "$guest" '.name = $name' "/guests/$guest.json" >"$guest.json"
+	jq -r '"name = \"\(.name)\"", "type = \"\(.type)\"", "kernel = \"\(.kernel)\"", "memory = \(.memory)", "vcpus = \(.vcpus)",
+		(if .ramdisk then "ramdisk = \"\(.ramdisk)\"" else empty end),
+		(if .cmdline then "extra = \"\(.cmdline)\"" else empty end),
+		(if .tsc_mode then "tsc_mode = \"\(.tsc_mode)\"" else empty end),
+		"on_reboot = \"destroy\"", "on_crash = \"destroy\""' "$guest.json" >"$guest.cfg"
+done
+
+# Runs a command and leaves its time in `took`, in microseconds; what it says is shown only if it fails.
+timed() {
+	local start=${EPOCHREALTIME/[.,]/}
+	"$@" >said 2>&1 || { cat said; return 1; }
+	took=$((${EPOCHREALTIME/[.,]/} - start))
+}
+
+say "Six guests, made and destroyed by chaos and by xl (milliseconds, $clock)"
+printf '  %-10s %13s %10s %7s %15s %11s\n' guest 'chaos create' 'xl create' ratio 'chaos destroy' 'xl destroy'
+ms() {
+	printf '%s.%s' $(($1 / 1000)) $(($1 / 100 % 10))
+}
+compare() { # GUEST: fills `times`
+	times=()
+	timed chaos create "$1.json"; times+=("$took")
+	timed chaos destroy "$1"; times+=("$took")
+	timed xl create "$1.cfg"; times+=("$took")
+	timed xl destroy "$1"; times+=("$took")
+}
+# Once for nothing, so that everything has been read from the disk before.
+cat /guests/linux-vmlinux /guests/linux-initramfs >/dev/null
+compare noop-pv
+for guest in $guests; do
+	compare "$guest"
+	ratio=$((times[2] * 10 / times[0]))
+	printf '  %-10s %13s %10s %5s.%s %15s %11s\n' "$guest" "$(ms "${times[0]}")" "$(ms "${times[2]}")" \
+		$((ratio / 10)) $((ratio % 10)) "$(ms "${times[1]}")" "$(ms "${times[3]}")"
+done
+
+rm -f /var/log/xen/console/guest-*.log
+say 'The same again with chaos, to stay: noop (blocks at once), hello (talks) and a small Linux; each as PV and as PVH'
+for guest in $guests; do
+	chaos create "$guest.json"
+done
+
+say 'chaos list'
+chaos list
+
+say "xl list: Xen's own tool sees the same guests"
+xl list
+
+# The first line of a guest's console that matches, within five minutes: an emulated Linux boots slowly.
+console() { # NAME PATTERN
+	local log=/var/log/xen/console/guest-$1.log line
+	for _ in $(seq 300); do
+		if line=$(grep -a -m 1 -e "$2" "$log" 2>/dev/null); then
+			printf '  %-10s %s\n' "$1" "${line%$'\r'}"
+			return
+		fi
+		sleep 1
+	done
+	printf '  %-10s said nothing\n' "$1"
+	return 1
+}
+
+say 'What they say on their consoles (noop says nothing: it is asleep)'
+for guest in $guests; do
+	case $guest in
+	hello-*) console "$guest" . ;;
+	linux-*) console "$guest" GUEST-UP ;;
+	esac
+done
+
+say 'Destroying them'
+for guest in $guests; do
+	chaos destroy "$guest"
+done
+chaos list
+left=$(chaos --format json list | jq length)
+[ "$left" = 1 ] || { echo "guests are left: $left"; exit 1; }
+rm -r "$work"

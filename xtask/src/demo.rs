@@ -1,0 +1,85 @@
+//! `cargo xtask demo`: LightVM for someone who has never seen Xen.
+
+use std::fs;
+
+use anyhow::{Context, Result};
+
+use crate::lab::options::{Options as Host, Plane};
+use crate::progress::Step;
+use crate::{deps, files, guests, install, lab};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// The control plane of the host
+    #[arg(long, value_enum, default_value = "xenstore")]
+    plane: Plane,
+
+    /// Keep the host when the demo is over, with a root shell in it
+    #[arg(long)]
+    keep: bool,
+}
+
+const INTRODUCTION: &str = "\
+LightVM makes virtual machines on Xen as fast as Linux makes processes. Xen is a hypervisor: it runs
+below Linux. Linux, as its first guest `dom0`, makes and controls the others; `chaos` is what it does
+it with, in place of Xen's own `xl`.
+
+This machine need not have Xen. The demo
+  1. installs the Debian packages that are missing (compilers' headers, an emulator);
+  2. builds chaos and a few tiny guests;
+  3. makes a Debian with Xen on a disk image and boots it in QEMU, an emulated machine;
+  4. makes guests there, shows what they say, and compares chaos with xl.
+The first run takes a few minutes, later ones less than one. What it makes is kept in
+";
+
+const FAREWELL: &str = "
+To go on:
+  cargo xtask lab shell                        a root shell on such a host
+  cargo xtask lab run -- 'chaos list; xl list' one script on such a host
+  cargo xtask test                             all tests, on such hosts too
+  docs/ARCHITECTURE.md                         how it works inside
+";
+
+/// What the times in the demo's table are.
+const EXACT: &str = "counted as one nanosecond for each instruction: the same on every machine";
+const ROUGH: &str = "by the clock of an emulated machine: only the ratios mean anything";
+
+/// In seconds; the demo takes two minutes on a quiet machine.
+const LIMIT: u64 = 1200;
+
+/// The script's exit status.
+pub(crate) fn run(options: &Options) -> Result<i32> {
+    print!("{INTRODUCTION}  {}\n\n", crate::cache::root()?.display());
+    let needed = [deps::BUILD, deps::LAB].concat();
+    let missing = deps::missing(&needed)?;
+    if missing.is_empty() {
+        println!("All packages that are needed are installed.");
+    } else {
+        let step = Step::start(format!("installing {}", missing.join(" ")));
+        deps::ensure(&needed)?;
+        step.done();
+    }
+    let image = lab::image::get()?;
+    let step = Step::start("building chaos and the guests");
+    let made = tempfile::tempdir()?;
+    install::install(made.path(), "/usr".as_ref())?;
+    guests::install(made.path(), &image.guest_modules())?;
+    step.done();
+
+    let path = files::workspace()?.join("xtask/lab/demo.sh");
+    let script = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    // Counted instructions are the better clock; but where it runs, idle time passes instantly, which is no host to work on.
+    let host = Host { plane: options.plane, icount: !options.keep, timeout: Some(LIMIT), ..Host::default() };
+    let clock = if options.keep { ROUGH } else { EXACT };
+    let script = format!("clock='{clock}'; export clock\n{script}");
+    println!("booting a Xen host");
+    let status = if options.keep {
+        lab::shell_after(&Host { timeout: None, ..host }, &script)?
+    } else {
+        lab::run(&host, &script)?
+    };
+    if status == 0 {
+        print!("{FAREWELL}");
+    }
+    Ok(status)
+}

@@ -1,0 +1,137 @@
+//! What dom0 gets on top of the image, anew for each run: the lab's own configuration (`xtask/lab/root`), our software and guests, the session.
+//!
+//! The archive is a cpio on a disk of its own; the initramfs lays it over the root file system before systemd starts. What a user copies in is
+//! a tar on another disk, and the agent unpacks it once the host is up, since systemd empties /tmp and mounts /run on its way.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use super::cpio::Archive;
+use super::image::Image;
+use super::options::Options;
+use crate::run::Tool;
+use crate::{files, guests, install};
+
+/// Where the agent finds its files in dom0.
+const LAB: &str = "usr/lib/lightvm-lab";
+
+/// What the agent does once the host is up.
+#[derive(Debug)]
+pub(crate) enum Job<'a> {
+    Run {
+        script: &'a str,
+    },
+    /// A shell, after a script if there is one.
+    Shell {
+        first: Option<&'a str>,
+        rows: u16,
+        columns: u16,
+        term: String,
+    },
+}
+
+/// Builds our software, and writes the archive to `dir`.
+pub(crate) fn build(dir: &Path, options: &Options, image: &Image, job: &Job<'_>, mark: &str) -> Result<PathBuf> {
+    let lab = files::workspace()?.join("xtask/lab");
+    let root = dir.join("payload.d");
+    files::copy_tree(&lab.join("root"), &root)?;
+    mask(&lab.join("masked-units"), &root.join("etc/systemd/system"))?;
+    mask(&lab.join("masked-generators"), &root.join("etc/systemd/system-generators"))?;
+    // A fixed identity: with none, systemd takes the boot for the first one and sets up every unit anew.
+    files::write(&root.join("etc/machine-id"), "11921192119211921192119211921192\n", 0o444)?;
+    files::write(&root.join("etc/hostname"), "lab\n", 0o644)?;
+    files::write(&root.join("etc/hosts"), "127.0.0.1 localhost lab\n", 0o644)?;
+    // xenconsoled does not make the folder of its logs.
+    fs::create_dir_all(root.join("var/log/xen/console"))?;
+    if !options.bare {
+        install::install(&root, Path::new("/usr"))?;
+        guests::install(&root.join("guests"), &image.guest_modules())?;
+    }
+    write_session(&root.join(LAB), options, job, mark)?;
+
+    let mut archive = Archive::default();
+    archive.tree(&root, "")?;
+    let mut bytes = archive.finish()?;
+    bytes.resize(bytes.len().next_multiple_of(4096), 0);
+    let path = dir.join("payload.img");
+    fs::write(&path, bytes).context("cannot write the payload")?;
+    fs::remove_dir_all(&root)?;
+    Ok(path)
+}
+
+/// The tar of what the user copies in, if there is anything.
+pub(crate) fn user_files(dir: &Path, options: &Options) -> Result<Option<PathBuf>> {
+    if options.files.is_empty() {
+        return Ok(None);
+    }
+    let root = dir.join("files.d");
+    for file in &options.files {
+        files::copy_tree(&file.host, &root.join(file.dom0.strip_prefix("/")?))?;
+    }
+    let path = dir.join("files.img");
+    Tool::new("tar")
+        .args(["--create", "--owner=0", "--group=0", "--file"])
+        .arg(&path)
+        .arg("--directory")
+        .arg(&root)
+        .arg(".")
+        .log_on_failure()?;
+    fs::remove_dir_all(&root)?;
+    Ok(Some(path))
+}
+
+/// Turns off what `list` names: a link to /dev/null in `place` stands before what Debian has of the same name.
+fn mask(list: &Path, place: &Path) -> Result<()> {
+    let text = fs::read_to_string(list).with_context(|| format!("cannot read {}", list.display()))?;
+    for name in text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        files::link(Path::new("/dev/null"), &place.join(name))?;
+    }
+    Ok(())
+}
+
+/// The files that the agent reads: shell assignments, the script, the names to copy out.
+fn write_session(lab: &Path, options: &Options, job: &Job<'_>, mark: &str) -> Result<()> {
+    let mut session = format!("mark={mark}\n");
+    match job {
+        Job::Run { script } => {
+            session.push_str("mode=run\n");
+            files::write(&lab.join("script"), format!("{script}\n"), 0o755)?;
+        }
+        Job::Shell { first, rows, columns, term } => {
+            if let Some(script) = first {
+                files::write(&lab.join("script"), format!("{script}\n"), 0o755)?;
+            }
+            session.push_str(&format!("mode=shell rows={rows} columns={columns} term={}\n", quote(term)));
+        }
+    }
+    if !options.files.is_empty() {
+        session.push_str("files=/dev/vdc\n");
+    }
+    if !options.outs.is_empty() {
+        session.push_str(&format!("outs={}\n", quote(&format!("/{LAB}/outs"))));
+        let mut names = String::new();
+        for out in &options.outs {
+            names.push_str(out.dom0.strip_prefix("/")?.to_str().context("a path in dom0 is not UTF-8")?);
+            names.push('\n');
+        }
+        files::write(&lab.join("outs"), names, 0o644)?;
+    }
+    files::write(&lab.join("session"), session, 0o644)
+}
+
+/// `text` as one word of a shell.
+pub(crate) fn quote(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::quote;
+
+    #[test]
+    fn a_quoted_word_stays_one_word() {
+        assert_eq!(quote("it's $HOME"), r"'it'\''s $HOME'");
+    }
+}

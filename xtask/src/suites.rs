@@ -1,0 +1,144 @@
+//! The suites of `lab-tests`: which host each needs, and how they run there.
+//!
+//! One host serves all the suites of a group, one after the other. A suite that must not share, or needs another host, gets a group.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+
+use crate::count::{Counter, Counts};
+use crate::install::cargo;
+use crate::lab;
+use crate::lab::failure::Failure;
+use crate::lab::options::{FileIn, Options};
+use crate::run::Tool;
+
+/// Suites that share a host.
+#[derive(Debug)]
+pub(crate) struct Group {
+    pub(crate) name: &'static str,
+    /// The test programs; empty for all that no other group names.
+    suites: &'static [&'static str],
+    /// MiB.
+    memory: u32,
+    icount: bool,
+    /// For one test program, in seconds: enough on a machine that does other things too.
+    suite_timeout: u64,
+}
+
+pub(crate) const GROUPS: &[Group] =
+    &[Group { name: "common", suites: &[], memory: 4096, icount: false, suite_timeout: 900 }];
+
+/// How long a host takes to boot, at the very most; on top of its suites' time.
+const BOOT_TIME: u64 = 300;
+
+/// Where the test programs are in dom0.
+const PLACE: &str = "/usr/lib/lightvm-lab/tests";
+
+/// Runs the suites of `group` on a host of their own.
+pub(crate) fn run(root: &Path, group: &Group) -> Result<Counts> {
+    let programs = build(root)?;
+    let names = members(group, &programs)?;
+    let stripped = tempfile::tempdir()?;
+    let mut options = Options { memory: group.memory, icount: group.icount, ..Options::default() };
+    for name in &names {
+        let from = programs.get(name.as_str()).with_context(|| format!("there is no suite {name}"))?;
+        let host = stripped.path().join(name);
+        // Copying megabytes of debugging information into an emulated machine takes longer than the tests.
+        Tool::new("strip").args(["--strip-debug", "-o"]).arg(&host).arg(from).log_on_failure()?;
+        options.files.push(FileIn { host, dom0: Path::new(PLACE).join(name) });
+    }
+    let limit = BOOT_TIME + group.suite_timeout * u64::try_from(names.len())?;
+    options.timeout = Some(limit);
+    let mut counter = Counter::new(std::io::stdout());
+    let ended = lab::run_to(&options, &script(&names, group.suite_timeout)?, &mut counter);
+    let ended = ended.and_then(|status| {
+        ensure!(status == 0, "{status} of the suites failed");
+        Ok(())
+    });
+    // The host's death is not among the tests' results.
+    if let Err(error) = &ended
+        && error.downcast_ref::<Failure>().is_some_and(|failure| !failure.is_interrupt())
+    {
+        eprintln!("{error:#}");
+        let mut counts = counter.ended(Ok(())).unwrap_or_default();
+        counts.failed += 1;
+        return Ok(counts);
+    }
+    counter.ended(ended)
+}
+
+/// Builds the test programs; their files by name.
+fn build(root: &Path) -> Result<BTreeMap<String, PathBuf>> {
+    let messages = cargo(root)
+        .args([
+            "test",
+            "--quiet",
+            "--no-run",
+            "--package",
+            "lab-tests",
+            "--tests",
+            "--message-format",
+            "json-render-diagnostics",
+        ])
+        .output()?;
+    let mut programs = BTreeMap::new();
+    for line in messages.lines() {
+        let message: Value = serde_json::from_str(line).context("cargo printed something that is not JSON")?;
+        let target = &message["target"];
+        if target["kind"][0] == "test"
+            && let (Some(name), Some(path)) = (target["name"].as_str(), message["executable"].as_str())
+        {
+            programs.insert(name.to_owned(), PathBuf::from(path));
+        }
+    }
+    if programs.is_empty() {
+        bail!("lab-tests has no test programs");
+    }
+    Ok(programs)
+}
+
+/// The suites of `group`, in order. Every suite has a group, if only the common one.
+fn members(group: &Group, programs: &BTreeMap<String, PathBuf>) -> Result<Vec<String>> {
+    if !group.suites.is_empty() {
+        return Ok(group.suites.iter().map(|suite| (*suite).to_owned()).collect());
+    }
+    let elsewhere = |name: &str| GROUPS.iter().any(|other| other.suites.contains(&name));
+    let names: Vec<String> = programs.keys().filter(|name| !elsewhere(name)).cloned().collect();
+    ensure!(!names.is_empty(), "the group {} has no suites", group.name);
+    Ok(names)
+}
+
+/// What dom0 runs: each suite with a time limit, and the number of those that failed as its status.
+fn script(names: &[String], limit: u64) -> Result<String> {
+    let mut script = String::from("failed=0\n");
+    for name in names {
+        // A suite that hangs prints no closing line of its own, so one is made for the count.
+        write!(
+            script,
+            "echo '-- {name}'\n\
+             timeout --kill-after=10 {limit} {PLACE}/{name} --test-threads=1\n\
+             status=$?\n\
+             [ $status -eq 0 ] || failed=$((failed + 1))\n\
+             [ $status -ne 124 ] && [ $status -ne 137 ] || \
+             echo 'test result: FAILED. 0 passed; 1 failed; {name} took more than {limit} s'\n"
+        )?;
+    }
+    script.push_str("exit $failed");
+    Ok(script)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::script;
+
+    #[test]
+    fn each_suite_has_its_limit() {
+        let script = script(&["life".to_owned(), "list".to_owned()], 60).unwrap();
+        assert!(script.contains("timeout --kill-after=10 60 /usr/lib/lightvm-lab/tests/life --test-threads=1\n"));
+        assert!(script.ends_with("exit $failed"));
+    }
+}

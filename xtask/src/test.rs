@@ -1,0 +1,105 @@
+//! `cargo xtask test`: all that has to hold before a change lands. What CI runs.
+//!
+//! A step that fails does not stop the others, so that one run tells everything; the closing lines sum up.
+
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::Result;
+
+use crate::count::{Counter, Counts};
+use crate::install::cargo;
+use crate::lab::failure::Failure;
+use crate::{check, deps, files, guests, suites};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Leave out the suites that need the lab
+    #[arg(long)]
+    no_lab: bool,
+}
+
+/// Runs everything; true if all of it passed.
+pub(crate) fn run(options: &Options) -> Result<bool> {
+    deps::ensure(deps::BUILD)?;
+    let workspace = files::workspace()?;
+    let mut report = Report::default();
+    let root = workspace.as_path();
+    report.step("format", || cargo(root).args(["fmt", "--all", "--check"]).run().map(one));
+    report.step("lints", || clippy(root, &["--all-targets"]).map(one));
+    report.step("lints of the guests", || {
+        let mut args = vec!["--profile", "guest"];
+        args.extend(guests::PACKAGES.iter().flat_map(|package| ["--package", package]));
+        clippy(root, &args).map(one)
+    });
+    report.step("lints of the lab tests", || clippy(root, &["--package", "lab-tests", "--all-targets"]).map(one));
+    report.step("structure", || check::structure().map(one));
+    report.step("documentation", || {
+        let args = ["doc", "--quiet", "--no-deps", "--package", "libh2", "--package", "h2-sys"];
+        cargo(root).args(args).env("RUSTDOCFLAGS", "-D warnings").run().map(one)
+    });
+    report.step("unit tests", || unit_tests(root, &[]));
+    report.step("unit tests of the guests' runtime", || unit_tests(root, &["--package", "guest-runtime"]));
+    if !options.no_lab {
+        for group in suites::GROUPS {
+            report.step(&format!("lab suites: {}", group.name), || suites::run(root, group));
+        }
+    }
+    report.close();
+    Ok(report.counts.failed == 0)
+}
+
+/// A step that is one check.
+fn one((): ()) -> Counts {
+    Counts { passed: 1, ..Counts::default() }
+}
+
+fn clippy(root: &Path, what: &[&str]) -> Result<()> {
+    cargo(root).args(["clippy", "--quiet"]).args(what).args(["--", "-D", "warnings"]).run()
+}
+
+fn unit_tests(root: &Path, what: &[&str]) -> Result<Counts> {
+    let mut counter = Counter::new(std::io::stdout());
+    let ended = cargo(root).args(["test", "--quiet", "--no-fail-fast"]).args(what).run_to(&mut counter);
+    counter.ended(ended)
+}
+
+/// What has been found so far.
+#[derive(Debug, Default)]
+struct Report {
+    counts: Counts,
+    lines: Vec<String>,
+    /// Somebody pressed Ctrl-C.
+    stopped: bool,
+}
+
+impl Report {
+    fn step(&mut self, name: &str, action: impl FnOnce() -> Result<Counts>) {
+        if self.stopped {
+            return;
+        }
+        println!("== {name}");
+        let start = Instant::now();
+        let (counts, verdict) = match action() {
+            Ok(counts) if counts.failed == 0 => (counts, "ok"),
+            Ok(counts) => (counts, "FAILED"),
+            Err(error) => {
+                eprintln!("{error:#}");
+                self.stopped = error.downcast_ref::<Failure>().is_some_and(Failure::is_interrupt);
+                (Counts { failed: 1, ..Counts::default() }, "FAILED")
+            }
+        };
+        let line = format!("{verdict:6} {name} ({counts}, {:.1} s)", start.elapsed().as_secs_f64());
+        println!("== {line}");
+        self.lines.push(line);
+        self.counts.add(counts);
+    }
+
+    fn close(&self) {
+        println!("\n== summary");
+        for line in &self.lines {
+            println!("{line}");
+        }
+        println!("{}", self.counts);
+    }
+}
