@@ -28,6 +28,39 @@ impl fmt::Display for Counts {
     }
 }
 
+/// Puts a word before each line: lines of several sources come one by one and can be told apart.
+#[derive(Debug)]
+pub(crate) struct Prefixed<W> {
+    prefix: &'static str,
+    to: W,
+    line: Vec<u8>,
+}
+
+impl<W: Write> Prefixed<W> {
+    pub(crate) fn new(prefix: &'static str, to: W) -> Self {
+        Prefixed { prefix, to, line: Vec::new() }
+    }
+}
+
+impl<W: Write> Write for Prefixed<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        for byte in bytes {
+            self.line.push(*byte);
+            if *byte == b'\n' {
+                // One write a line, so that nobody else's gets between.
+                let line = [b"[", self.prefix.as_bytes(), b"] ", &self.line].concat();
+                self.line.clear();
+                self.to.write_all(&line)?;
+            }
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
+}
+
 /// Passes everything on and reads libtest's closing lines on the way.
 #[derive(Debug)]
 pub(crate) struct Counter<W> {

@@ -1,15 +1,17 @@
 //! The suites of `lab-tests`: which host each needs, and how they run there.
 //!
-//! One host serves all the suites of a group, one after the other. A suite that must not share, or needs another host, gets a group.
+//! One host serves all the suites of a group, one after the other, and the groups' hosts run side by side. A suite that must not
+//! share, or needs another host, gets a group.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
-use crate::count::{Counter, Counts};
+use crate::count::{Counter, Counts, Prefixed};
 use crate::install::cargo;
 use crate::lab;
 use crate::lab::failure::Failure;
@@ -18,19 +20,22 @@ use crate::run::Tool;
 
 /// Suites that share a host.
 #[derive(Debug)]
-pub(crate) struct Group {
-    pub(crate) name: &'static str,
+struct Group {
+    name: &'static str,
     /// The test programs; empty for all that no other group names.
     suites: &'static [&'static str],
     /// MiB.
     memory: u32,
-    icount: bool,
     /// For one test program, in seconds: enough on a machine that does other things too.
     suite_timeout: u64,
 }
 
-pub(crate) const GROUPS: &[Group] =
-    &[Group { name: "common", suites: &[], memory: 4096, icount: false, suite_timeout: 900 }];
+/// Two hosts with one processor each: with two of them a host is slower, since chaos and xenstored take turns, and
+/// each turn then waits for another thread of QEMU.
+const GROUPS: &[Group] = &[
+    Group { name: "behaviour", suites: &[], memory: 4096, suite_timeout: 900 },
+    Group { name: "endurance", suites: &["faults", "kill", "scale"], memory: 4096, suite_timeout: 1500 },
+];
 
 /// How long a host takes to boot, at the very most; on top of its suites' time.
 const BOOT_TIME: u64 = 300;
@@ -38,22 +43,50 @@ const BOOT_TIME: u64 = 300;
 /// Where the test programs are in dom0.
 const PLACE: &str = "/usr/lib/lightvm-lab/tests";
 
-/// Runs the suites of `group` on a host of their own.
-pub(crate) fn run(root: &Path, group: &Group) -> Result<Counts> {
+/// Runs all suites.
+pub(crate) fn run(root: &Path) -> Result<Counts> {
     let programs = build(root)?;
-    let names = members(group, &programs)?;
+    // Both hosts need it, and the second would wait for the first to make it.
+    lab::image::get()?;
+    let results: Vec<Result<Counts>> = thread::scope(|scope| {
+        let runs: Vec<_> = GROUPS.iter().map(|group| scope.spawn(|| run_group(&programs, group))).collect();
+        runs.into_iter().map(|run| run.join().unwrap_or_else(|_| bail!("the runner of a group panicked"))).collect()
+    });
+    let mut counts = Counts::default();
+    for (group, result) in GROUPS.iter().zip(results) {
+        match result {
+            Ok(found) => counts.add(found),
+            Err(error) if error.downcast_ref::<Failure>().is_some_and(Failure::is_interrupt) => return Err(error),
+            Err(error) => {
+                eprintln!("[{}] {error:#}", group.name);
+                counts.failed += 1;
+            }
+        }
+    }
+    Ok(counts)
+}
+
+/// Runs the suites of `group` on a host of their own.
+fn run_group(programs: &Programs, group: &Group) -> Result<Counts> {
+    let names = members(group, programs)?;
     let stripped = tempfile::tempdir()?;
-    let mut options = Options { memory: group.memory, icount: group.icount, ..Options::default() };
-    for name in &names {
-        let from = programs.get(name.as_str()).with_context(|| format!("there is no suite {name}"))?;
+    let mut options = Options { memory: group.memory, cpus: 1, ..Options::default() };
+    let mut add = |name: &str, from: &Path, dom0: PathBuf| -> Result<()> {
         let host = stripped.path().join(name);
         // Copying megabytes of debugging information into an emulated machine takes longer than the tests.
         Tool::new("strip").args(["--strip-debug", "-o"]).arg(&host).arg(from).log_on_failure()?;
-        options.files.push(FileIn { host, dom0: Path::new(PLACE).join(name) });
+        options.files.push(FileIn { host, dom0 });
+        Ok(())
+    };
+    for name in &names {
+        let from = programs.get(name.as_str()).with_context(|| format!("there is no suite {name}"))?;
+        add(name, from, Path::new(PLACE).join(name))?;
     }
-    let limit = BOOT_TIME + group.suite_timeout * u64::try_from(names.len())?;
-    options.timeout = Some(limit);
-    let mut counter = Counter::new(std::io::stdout());
+    let example = programs.get(EXAMPLE).with_context(|| format!("there is no example {EXAMPLE}"))?;
+    add(EXAMPLE, example, Path::new("/usr/bin").join(EXAMPLE))?;
+    options.timeout = Some(BOOT_TIME + group.suite_timeout * u64::try_from(names.len())?);
+
+    let mut counter = Counter::new(Prefixed::new(group.name, std::io::stdout()));
     let ended = lab::run_to(&options, &script(&names, group.suite_timeout)?, &mut counter);
     let ended = ended.and_then(|status| {
         ensure!(status == 0, "{status} of the suites failed");
@@ -63,7 +96,7 @@ pub(crate) fn run(root: &Path, group: &Group) -> Result<Counts> {
     if let Err(error) = &ended
         && error.downcast_ref::<Failure>().is_some_and(|failure| !failure.is_interrupt())
     {
-        eprintln!("{error:#}");
+        eprintln!("[{}] {error:#}", group.name);
         let mut counts = counter.ended(Ok(())).unwrap_or_default();
         counts.failed += 1;
         return Ok(counts);
@@ -71,43 +104,46 @@ pub(crate) fn run(root: &Path, group: &Group) -> Result<Counts> {
     counter.ended(ended)
 }
 
-/// Builds the test programs; their files by name.
-fn build(root: &Path) -> Result<BTreeMap<String, PathBuf>> {
-    let messages = cargo(root)
-        .args([
-            "test",
-            "--quiet",
-            "--no-run",
-            "--package",
-            "lab-tests",
-            "--tests",
-            "--message-format",
-            "json-render-diagnostics",
-        ])
-        .output()?;
-    let mut programs = BTreeMap::new();
+/// Test programs and the example, by name.
+type Programs = BTreeMap<String, PathBuf>;
+
+/// The example of the library, which a suite runs as its users would.
+const EXAMPLE: &str = "run-guest";
+
+/// Builds what the suites run.
+fn build(root: &Path) -> Result<Programs> {
+    let mut programs = executables(root, &["test", "--no-run", "--package", "lab-tests", "--tests"], "test")?;
+    if programs.is_empty() {
+        bail!("lab-tests has no test programs");
+    }
+    programs.extend(executables(root, &["build", "--package", "libh2", "--example", EXAMPLE], "example")?);
+    Ok(programs)
+}
+
+/// What a cargo command builds of one kind of target.
+fn executables(root: &Path, command: &[&str], kind: &str) -> Result<Programs> {
+    let messages =
+        cargo(root).args(command).args(["--quiet", "--message-format", "json-render-diagnostics"]).output()?;
+    let mut programs = Programs::new();
     for line in messages.lines() {
         let message: Value = serde_json::from_str(line).context("cargo printed something that is not JSON")?;
         let target = &message["target"];
-        if target["kind"][0] == "test"
+        if target["kind"][0] == kind
             && let (Some(name), Some(path)) = (target["name"].as_str(), message["executable"].as_str())
         {
             programs.insert(name.to_owned(), PathBuf::from(path));
         }
     }
-    if programs.is_empty() {
-        bail!("lab-tests has no test programs");
-    }
     Ok(programs)
 }
 
-/// The suites of `group`, in order. Every suite has a group, if only the common one.
-fn members(group: &Group, programs: &BTreeMap<String, PathBuf>) -> Result<Vec<String>> {
+/// The suites of `group`, in order. Every suite has a group, if only the one that takes the rest.
+fn members(group: &Group, programs: &Programs) -> Result<Vec<String>> {
     if !group.suites.is_empty() {
         return Ok(group.suites.iter().map(|suite| (*suite).to_owned()).collect());
     }
-    let elsewhere = |name: &str| GROUPS.iter().any(|other| other.suites.contains(&name));
-    let names: Vec<String> = programs.keys().filter(|name| !elsewhere(name)).cloned().collect();
+    let taken = |name: &str| name == EXAMPLE || GROUPS.iter().any(|other| other.suites.contains(&name));
+    let names: Vec<String> = programs.keys().filter(|name| !taken(name)).cloned().collect();
     ensure!(!names.is_empty(), "the group {} has no suites", group.name);
     Ok(names)
 }
