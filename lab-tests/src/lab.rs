@@ -99,14 +99,14 @@ impl Lab {
     /// Creates a guest with xl that is like the one of /guests/BASE.json. Returns its name.
     #[track_caller]
     pub fn xl_create(&self, base: &str, name: &str) -> String {
-        let path = self.xl_config(base, name, "");
+        let path = self.xl_config(base, name);
         xl::xl(&["create", &path]).ok();
         self.name(name)
     }
 
-    /// The xl configuration of the guest of /guests/BASE.json, with more lines.
+    /// The xl configuration of the guest of /guests/BASE.json.
     #[track_caller]
-    pub fn xl_config(&self, base: &str, name: &str, more: &str) -> String {
+    fn xl_config(&self, base: &str, name: &str) -> String {
         let path = format!("{GUESTS}/{base}.json");
         let config: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
         let full = self.name(name);
@@ -128,7 +128,6 @@ impl Lab {
             // libxl 4.17 computes too small a pool for a guest of 4 MiB.
             text.push_str("shadow_memory = 2\n");
         }
-        text.push_str(more);
         self.file(&format!("{full}.cfg"), text)
     }
 

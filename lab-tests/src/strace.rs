@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use crate::chaos::chaos;
 use crate::command::{Output, run};
 use crate::lab::Lab;
 
@@ -22,6 +23,17 @@ pub fn trace(lab: &Lab, calls: &str, words: &[&str]) -> Trace {
     // Each line begins with the thread's id.
     let lines = text.lines().map(|line| line.trim_start_matches(|char: char| char.is_ascii_digit() || char == ' '));
     Trace { output, calls: lines.filter(|line| line.contains('(')).map(str::to_owned).collect() }
+}
+
+/// The positions, counted from 1, of the calls of this kind that a create of /guests/BASE.json makes and that are wanted.
+#[track_caller]
+pub fn calls_of_create(lab: &Lab, base: &str, call: &str, wanted: fn(&str) -> bool) -> Vec<usize> {
+    let config = lab.config(base, "counted", &serde_json::json!({}));
+    let trace = trace(lab, call, &["chaos", "create", &config]);
+    trace.output.ok();
+    chaos(&["destroy", &lab.name("counted")]).ok();
+    let calls = trace.calls.iter().enumerate();
+    calls.filter(|(_, call)| wanted(call)).map(|(at, _)| at + 1).collect()
 }
 
 /// What happens to a call.

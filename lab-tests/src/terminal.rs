@@ -55,11 +55,6 @@ impl Terminal {
         }
     }
 
-    /// All that was shown so far.
-    pub fn seen(&self) -> &str {
-        &self.seen
-    }
-
     /// Waits for the program's end.
     #[track_caller]
     pub fn wait(mut self) -> ExitStatus {

@@ -9,12 +9,6 @@ pub fn read(path: &str) -> Option<String> {
     output.status.success().then(|| output.stdout.trim_end_matches('\n').to_owned())
 }
 
-/// Whether there is such a node.
-#[track_caller]
-pub fn exists(path: &str) -> bool {
-    run(&["xenstore-exists", path]).status.success()
-}
-
 /// Everything below a node, one line a node: path, value, permissions.
 #[track_caller]
 pub fn tree(path: &str) -> Vec<String> {

@@ -139,7 +139,7 @@ fn kernels_that_are_none() {
     check(&lab.file("damaged-vmlinuz", &damaged), "damaged");
 }
 
-/// Root may read what the mode forbids, so the file is one that nobody can read: a process's memory map of no pages.
+/// Root may read what a mode forbids, so this is a file whose beginning nobody can read: the memory of the reader, where nothing is at 0.
 #[test]
 fn a_kernel_that_cannot_be_read() {
     let lab = Lab::new("unreadable");

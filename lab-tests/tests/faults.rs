@@ -74,38 +74,28 @@ fn fail_in_turn(lab: &Lab, base: &str, call: &str, errno: &str, numbers: &[usize
     lab.create(base, "a");
 }
 
-/// How many calls of this kind a create makes, and which of them are what is looked for.
-fn calls(lab: &Lab, base: &str, call: &str, wanted: fn(&str) -> bool) -> Vec<usize> {
-    let config = lab.config(base, "counted", &json!({}));
-    let trace = strace::trace(lab, call, &["chaos", "create", &config]);
-    trace.output.ok();
-    chaos::chaos(&["destroy", &lab.name("counted")]).ok();
-    let calls = trace.calls.iter().enumerate();
-    calls.filter(|(_, call)| wanted(call)).map(|(at, _)| at + 1).collect()
-}
-
 #[test]
 fn every_ioctl_of_a_pv_create() {
     let lab = Lab::new("ioctl-pv");
-    let all = calls(&lab, "noop-pv", "ioctl", |_| true);
+    let all = strace::calls_of_create(&lab, "noop-pv", "ioctl", |_| true);
     fail_in_turn(&lab, "noop-pv", "ioctl", "ENOMEM", &all);
 }
 
-/// Most of them are those of a PV guest: the first ones are left out, the last ones and each third between are tried.
+/// Most of them are those of a PV guest: of the rest, the first, the last, and every eighth between are tried.
 #[test]
 fn ioctls_of_a_pvh_create() {
     let lab = Lab::new("ioctl-pvh");
-    let all = calls(&lab, "noop-pvh", "ioctl", |_| true);
-    fail_in_turn(&lab, "noop-pvh", "ioctl", "EPERM", &strace::pick(&all[10..], 6, 4));
+    let all = strace::calls_of_create(&lab, "noop-pvh", "ioctl", |_| true);
+    fail_in_turn(&lab, "noop-pvh", "ioctl", "EPERM", &strace::pick(&all[10..], 3, 8));
 }
 
-/// The connection breaks in the middle of a create. The nodes of a guest are written one like the other, so each fifth is tried.
+/// The connection breaks in the middle of a create. The nodes of a guest are written one like the other, so every ninth is tried.
 #[test]
 fn requests_to_xenstored() {
     let lab = Lab::new("xenstore");
-    let all = calls(&lab, "noop-pv", "write", strace::is_store_request);
+    let all = strace::calls_of_create(&lab, "noop-pv", "write", strace::is_store_request);
     assert!(all.len() > 40, "a create makes more than {} requests", all.len());
-    fail_in_turn(&lab, "noop-pv", "write", "EPIPE", &strace::pick(&all, 3, 5));
+    fail_in_turn(&lab, "noop-pv", "write", "EPIPE", &strace::pick(&all, 2, 9));
 }
 
 #[test]
@@ -113,7 +103,7 @@ fn files_of_the_mark_and_the_name() {
     let lab = Lab::new("files");
     for (call, errno) in [("symlink", "ENOSPC"), ("rename", "ENOSPC"), ("flock", "ENOLCK"), ("unlink", "EIO")] {
         // Giving a lock back never fails.
-        let all = calls(&lab, "noop-pv", call, |call| !call.contains("LOCK_UN"));
+        let all = strace::calls_of_create(&lab, "noop-pv", call, |call| !call.contains("LOCK_UN"));
         for number in all {
             let config = lab.config("noop-pv", "a", &json!({}));
             let host = Host::quick();

@@ -8,16 +8,6 @@ use serde_json::json;
 
 const SIGKILL: i32 = 9;
 
-/// The positions of these calls in a create.
-fn calls(lab: &Lab, base: &str, call: &str, wanted: fn(&str) -> bool) -> Vec<usize> {
-    let config = lab.config(base, "counted", &json!({}));
-    let trace = strace::trace(lab, call, &["chaos", "create", &config]);
-    trace.output.ok();
-    chaos::chaos(&["destroy", &lab.name("counted")]).ok();
-    let calls = trace.calls.iter().enumerate();
-    calls.filter(|(_, call)| wanted(call)).map(|(at, _)| at + 1).collect()
-}
-
 /// Kills a create at these calls in turn. How many of the guests were whole.
 fn kill_in_turn(lab: &Lab, base: &str, call: &str, numbers: &[usize]) -> usize {
     let config = lab.config(base, "a", &json!({}));
@@ -45,10 +35,10 @@ fn kill_in_turn(lab: &Lab, base: &str, call: &str, numbers: &[usize]) -> usize {
 fn at_the_hypercalls() {
     let lab = Lab::new("hypercalls");
     let host = Host::now();
-    let pv = calls(&lab, "noop-pv", "ioctl", |_| true);
-    kill_in_turn(&lab, "noop-pv", "ioctl", &strace::pick(&pv[8..], 4, 3));
-    let pvh = calls(&lab, "noop-pvh", "ioctl", |_| true);
-    kill_in_turn(&lab, "noop-pvh", "ioctl", &strace::pick(&pvh[8..], 3, 7));
+    let pv = strace::calls_of_create(&lab, "noop-pv", "ioctl", |_| true);
+    kill_in_turn(&lab, "noop-pv", "ioctl", &strace::pick(&pv[8..], 3, 5));
+    let pvh = strace::calls_of_create(&lab, "noop-pvh", "ioctl", |_| true);
+    kill_in_turn(&lab, "noop-pvh", "ioctl", &strace::pick(&pvh[8..], 2, 12));
     host.assert_unchanged("all of them");
 }
 
@@ -56,8 +46,8 @@ fn at_the_hypercalls() {
 fn at_the_requests_to_xenstored() {
     let lab = Lab::new("requests");
     let host = Host::now();
-    let all = calls(&lab, "noop-pv", "write", strace::is_store_request);
-    let whole = kill_in_turn(&lab, "noop-pv", "write", &strace::pick(&all, 2, 9));
+    let all = strace::calls_of_create(&lab, "noop-pv", "write", strace::is_store_request);
+    let whole = kill_in_turn(&lab, "noop-pv", "write", &strace::pick(&all, 2, 13));
     assert_eq!(whole, 0, "no guest is whole before its last request");
     host.assert_unchanged("all of them");
 }
@@ -67,14 +57,16 @@ fn at_the_files_of_the_mark_and_the_name() {
     let lab = Lab::new("files");
     let host = Host::now();
     for call in ["symlink", "rename", "flock", "unlink"] {
-        let all = calls(&lab, "noop-pv", call, |_| true);
+        let all = strace::calls_of_create(&lab, "noop-pv", call, |_| true);
         assert!(!all.is_empty(), "{call}");
         kill_in_turn(&lab, "noop-pv", call, &all);
     }
     // The mark's own lines, and what is printed last.
-    let all = calls(&lab, "noop-pv", "write", |call| !strace::is_store_request(call) && call.contains("{\\\"name"));
+    let all = strace::calls_of_create(&lab, "noop-pv", "write", |call| {
+        !strace::is_store_request(call) && call.contains("{\\\"name")
+    });
     kill_in_turn(&lab, "noop-pv", "write", &all);
-    let printed = calls(&lab, "noop-pv", "write", |call| call.starts_with("write(1, "));
+    let printed = strace::calls_of_create(&lab, "noop-pv", "write", |call| call.starts_with("write(1, "));
     assert_eq!(kill_in_turn(&lab, "noop-pv", "write", &printed), 1, "a guest of which one is told is whole");
     host.assert_unchanged("all of them");
 }
@@ -85,9 +77,9 @@ fn the_cleaner_is_killed_as_well() {
     let lab = Lab::new("cleaner");
     let config = lab.config("noop-pv", "a", &json!({}));
     let host = Host::now();
-    let requests = calls(&lab, "noop-pv", "write", strace::is_store_request);
+    let requests = strace::calls_of_create(&lab, "noop-pv", "write", strace::is_store_request);
     let late = requests[requests.len() - 2];
-    for number in [9, 11, 12] {
+    for number in [9, 12] {
         let output = strace::inject("write", Fault::Signal("KILL"), late, &["chaos", "create", &config]);
         assert_eq!(output.signal(), Some(SIGKILL), "{}", output.report());
         let cleaner = strace::inject("ioctl", Fault::Signal("KILL"), number, &["chaos", "list"]);
@@ -103,7 +95,7 @@ fn the_cleaner_is_killed_as_well() {
 fn the_same_create_again() {
     let lab = Lab::new("again");
     let config = lab.config("noop-pv", "a", &json!({}));
-    let requests = calls(&lab, "noop-pv", "write", strace::is_store_request);
+    let requests = strace::calls_of_create(&lab, "noop-pv", "write", strace::is_store_request);
     let host = Host::now();
     let output =
         strace::inject("write", Fault::Signal("KILL"), requests[requests.len() / 2], &["chaos", "create", &config]);
@@ -122,7 +114,7 @@ fn the_same_create_again() {
 fn a_create_that_is_only_slow() {
     let lab = Lab::new("slow");
     let config = lab.config("noop-pv", "a", &json!({}));
-    let requests = calls(&lab, "noop-pv", "write", strace::is_store_request);
+    let requests = strace::calls_of_create(&lab, "noop-pv", "write", strace::is_store_request);
     // It sleeps at each of its last ten requests, while others look and clean.
     let inject = format!("inject=write:delay_enter=300000:when={}+1", requests[requests.len() - 10]);
     let slow = [
@@ -161,12 +153,12 @@ fn at_a_polite_signal() {
     let lab = Lab::new("polite");
     let config = lab.config("noop-pv", "a", &json!({}));
     let name = lab.name("a");
-    let all = calls(&lab, "noop-pv", "ioctl", |_| true);
+    let all = strace::calls_of_create(&lab, "noop-pv", "ioctl", |_| true);
     let host = Host::now();
     let mut undone = 0;
     for (signal, code) in [("TERM", 143), ("INT", 130)] {
         // From the first hypercall of the create itself on: before that, a signal simply ends the program.
-        for number in strace::pick(&all[14..], 1, 8) {
+        for number in strace::pick(&all[14..], 1, 12) {
             // Whoever runs this may ignore SIGINT, as shells let their background jobs do, and chaos would, too.
             let default = format!("--default-signal={signal}");
             let words = ["env", &default, "chaos", "create", &config];

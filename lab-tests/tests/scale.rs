@@ -14,7 +14,7 @@ const ALIVE: [(&str, u32, u32); 2] = [("pv", 4, 40), ("pvh", 1, 40)];
 
 /// How many come and go, and how many of them through the command: the rest use the library in one process.
 const TURNS: u32 = 1000;
-const BY_COMMAND: u32 = 50;
+const BY_COMMAND: u32 = 20;
 
 /// What a guest more costs on this host at this moment.
 fn cost(lab: &Lab, kind: &str) -> Stats {

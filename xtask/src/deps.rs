@@ -24,6 +24,9 @@ pub(crate) const LAB: &[&str] = &[
     "util-linux",
 ];
 
+/// What those need who are not root: the image's files belong to root and others, if only in a user namespace.
+pub(crate) const LAB_WITHOUT_ROOT: &[&str] = &["uidmap"];
+
 /// The same package list gets another try when the mirror fails, and then gives up.
 const TRIES: u32 = 3;
 

@@ -152,15 +152,20 @@ fn members(group: &Group, programs: &Programs) -> Result<Vec<String>> {
 fn script(names: &[String], limit: u64) -> Result<String> {
     let mut script = String::from("failed=0\n");
     for name in names {
-        // A suite that hangs prints no closing line of its own, so one is made for the count.
+        // libtest ends with 101 if a test failed. A suite that ended in any other way has no closing line, so one is
+        // made for the count.
         write!(
             script,
             "echo '-- {name}'\n\
              timeout --kill-after=10 {limit} {PLACE}/{name} --test-threads=1\n\
              status=$?\n\
              [ $status -eq 0 ] || failed=$((failed + 1))\n\
-             [ $status -ne 124 ] && [ $status -ne 137 ] || \
-             echo 'test result: FAILED. 0 passed; 1 failed; {name} took more than {limit} s'\n"
+             case $status in\n\
+             0 | 101) what= ;;\n\
+             124 | 137) what='took more than {limit} s' ;;\n\
+             *) what=\"died with status $status\" ;;\n\
+             esac\n\
+             [ -z \"$what\" ] || printf '\\ntest result: FAILED. 0 passed; 1 failed; {name} %s\\n' \"$what\"\n"
         )?;
     }
     script.push_str("exit $failed");
@@ -176,5 +181,15 @@ mod tests {
         let script = script(&["life".to_owned(), "list".to_owned()], 60).unwrap();
         assert!(script.contains("timeout --kill-after=10 60 /usr/lib/lightvm-lab/tests/life --test-threads=1\n"));
         assert!(script.ends_with("exit $failed"));
+    }
+
+    #[test]
+    fn a_suite_that_does_not_end_by_itself_counts_as_failed() {
+        let script =
+            script(&["life".to_owned()], 60).unwrap().replace("timeout --kill-after=10 60 ", "false || (exit 139) # ");
+        let output = std::process::Command::new("sh").args(["-c", &script]).output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(said, "-- life\n\ntest result: FAILED. 0 passed; 1 failed; life died with status 139\n");
     }
 }

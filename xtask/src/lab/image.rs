@@ -166,18 +166,19 @@ fn only(dir: &Path, wanted: impl Fn(&str) -> bool) -> Result<PathBuf> {
     found.pop().context("no file")
 }
 
-/// Makes the file system. Owners and device nodes need root; who is not root gets them in a user namespace.
+/// Makes the file system. Its files have many owners: who is not root makes it in a user namespace, where there can be no
+/// device nodes, and the host mounts its own /dev anyway.
 fn make_disk(tar: &Path, dir: &Path) -> Result<()> {
     const SCRIPT: &str = r#"set -e
         cd "$1"
+        trap 'rm -rf root' EXIT
         mkdir root
-        tar --extract --numeric-owner --file="$2" --directory=root
+        tar --extract --numeric-owner --exclude='./dev/*' --file="$2" --directory=root
         mkdir root/guests
         cp vmlinux root/guests/linux-vmlinux
         mv vmlinuz root/guests/linux-vmlinuz
         cp root/var/lib/dpkg/status packages
-        mke2fs -q -t ext4 -O ^has_journal,^metadata_csum -m 0 -E lazy_itable_init=1 -L lightvm -d root disk.img "$3"
-        rm -rf root"#;
+        mke2fs -q -t ext4 -O ^has_journal,^metadata_csum -m 0 -E lazy_itable_init=1 -L lightvm -d root disk.img "$3""#;
     let tool = if deps::is_root() {
         Tool::tied("sh")
     } else {

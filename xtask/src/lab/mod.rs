@@ -26,8 +26,8 @@ use tempfile::TempDir;
 
 use self::options::Options;
 use self::payload::Job;
-use crate::files;
 use crate::run::Tool;
+use crate::{deps, files};
 
 /// What `lab run` waits for when nobody says how long.
 const SCRIPT_TIMEOUT: u64 = 600;
@@ -61,7 +61,10 @@ fn open_shell(options: &Options, first: Option<&str>) -> Result<i32> {
 }
 
 fn start(options: &Options, job: &Job<'_>, output: &mut dyn Write) -> Result<i32> {
-    crate::deps::ensure(crate::deps::LAB)?;
+    deps::ensure(deps::LAB)?;
+    if !deps::is_root() {
+        deps::ensure(deps::LAB_WITHOUT_ROOT)?;
+    }
     let image = image::get()?;
     let (dir, _lock) = run_dir()?;
     let mark = format!("end-of-{}", dir.path().file_name().unwrap_or_default().to_string_lossy());
