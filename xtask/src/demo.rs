@@ -29,7 +29,7 @@ This machine need not have Xen. The demo
   2. builds chaos and a few tiny guests;
   3. makes a Debian with Xen on a disk image and boots it in QEMU, an emulated machine;
   4. makes guests there, shows what they say, and compares chaos with xl.
-The first run takes a few minutes, later ones less than one. What it makes is kept in
+The first run takes about five minutes, later ones two. What it makes is kept in
 ";
 
 const FAREWELL: &str = "

@@ -22,8 +22,11 @@ use crate::error::OpenError;
 use crate::id::{DomId, Gfn, Port};
 use crate::seam::{NodePermission, StoreCalls};
 
-/// How long xenstored may take for one request. It answers within a millisecond, or not at all.
-const LIMIT: Duration = Duration::from_secs(5);
+/// How long xenstored may take for the first request: it answers within a millisecond, or is not there.
+const FIRST_LIMIT: Duration = Duration::from_secs(5);
+
+/// How long it may take for a later one, on a host that is busy with something else.
+const LIMIT: Duration = Duration::from_secs(30);
 
 const DEVICE: &str = "/dev/xen/xenbus";
 
@@ -33,6 +36,7 @@ pub(super) struct Client {
     /// `None` once it failed in the middle of a message: what comes next could be anything.
     connection: RefCell<Option<File>>,
     next_request: Cell<u32>,
+    limit: Cell<Duration>,
     events: RefCell<VecDeque<(String, String)>>,
 }
 
@@ -66,12 +70,19 @@ impl Client {
         let failed =
             |(what, error): (String, io::Error)| OpenError::StoreNotAnswering { reason: format!("{what}: {error}") };
         let client = Self::over(connect().map_err(failed)?);
+        client.limit.set(FIRST_LIMIT);
         client.directory("/").map_err(|error| failed(("its first request".to_owned(), error)))?;
+        client.limit.set(LIMIT);
         Ok(client)
     }
 
     fn over(connection: File) -> Self {
-        Self { connection: RefCell::new(Some(connection)), next_request: Cell::new(1), events: RefCell::default() }
+        Self {
+            connection: RefCell::new(Some(connection)),
+            next_request: Cell::new(1),
+            limit: Cell::new(LIMIT),
+            events: RefCell::default(),
+        }
     }
 
     /// Sends a request and waits for its answer.
@@ -81,7 +92,8 @@ impl Client {
         let bytes = wire::encode(kind, request, parts)?;
         let mut slot = self.connection.borrow_mut();
         let Some(connection) = slot.as_ref() else { return Err(io::Error::from(io::ErrorKind::NotConnected)) };
-        let answer = send(connection, &bytes).and_then(|()| self.answer(connection, request));
+        let end = Instant::now() + self.limit.get();
+        let answer = send(connection, &bytes, end).and_then(|()| self.answer(connection, request, end));
         match answer {
             Ok((Kind::Error, payload)) => Err(wire::error(&payload)),
             Ok((answered, payload)) if answered == kind => Ok(payload),
@@ -97,8 +109,7 @@ impl Client {
     }
 
     /// The answer to `request`; watch events that come before it are kept for later.
-    fn answer(&self, connection: &File, request: u32) -> io::Result<(Kind, Vec<u8>)> {
-        let end = Instant::now() + LIMIT;
+    fn answer(&self, connection: &File, request: u32, end: Instant) -> io::Result<(Kind, Vec<u8>)> {
         loop {
             let (header, payload) = receive(connection, end)?;
             match kind(header.kind)? {
@@ -162,8 +173,7 @@ fn not_now(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
 
-fn send(mut connection: &File, mut bytes: &[u8]) -> io::Result<()> {
-    let end = Instant::now() + LIMIT;
+fn send(mut connection: &File, mut bytes: &[u8], end: Instant) -> io::Result<()> {
     while !bytes.is_empty() {
         match connection.write(bytes) {
             Ok(0) => return Err(io::Error::from(io::ErrorKind::WriteZero)),
