@@ -34,7 +34,7 @@ struct Group {
 /// each turn then waits for another thread of QEMU.
 const GROUPS: &[Group] = &[
     Group { name: "behaviour", suites: &[], memory: 4096, suite_timeout: 900 },
-    Group { name: "endurance", suites: &["faults", "kill", "scale"], memory: 4096, suite_timeout: 1500 },
+    Group { name: "endurance", suites: &["scale"], memory: 4096, suite_timeout: 1500 },
 ];
 
 /// How long a host takes to boot, at the very most; on top of its suites' time.
