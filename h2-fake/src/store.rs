@@ -114,7 +114,7 @@ impl StoreCalls for FakeStore {
     }
 
     fn unwatch(&self, path: &str, token: &str) -> io::Result<()> {
-        // libxenstore's ENOENT is no failure at the seam.
+        // xenstored's ENOENT is no failure at the seam.
         self.run("unwatch", path, |_| self.shared.session.borrow_mut().unwatch(self.id.get(), path, token).map(|_| ()))
     }
 
