@@ -10,6 +10,7 @@
 //! - [`GuestConfig`] says what a guest is to be; it reads the JSON of `chaos`.
 //! - [`Shell`] is a guest on its way: it is undone when dropped.
 //! - [`Domain`] is a domain that exists, whoever made it: pause, shut down, destroy, rename, console, shares.
+//! - [`store::Store`] is a connection to xenstored, for programs that serve devices.
 //!
 //! ```no_run
 //! use h2::{BootImage, GuestConfig, Hypervisor};
@@ -54,7 +55,7 @@ mod shell;
 mod shutdown;
 mod state;
 mod stats;
-mod store;
+pub mod store;
 
 pub use boot_image::BootImage;
 pub use config::GuestConfig;

@@ -11,6 +11,7 @@
 
 use std::fmt;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use crate::config::{GuestType, TscMode};
@@ -175,6 +176,35 @@ pub struct NodePermission {
     pub write: bool,
 }
 
+/// A change to Xenstore.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StoreChange {
+    /// `XS_WRITE`: sets a node's value, makes it and its parents where missing.
+    Write {
+        /// The node.
+        path: String,
+        /// Its value.
+        value: String,
+    },
+    /// `XS_MKDIR`: makes an empty node unless it is there.
+    Mkdir {
+        /// The node.
+        path: String,
+    },
+    /// `XS_RM`: removes a node and all below it; one that is not there is no failure.
+    Remove {
+        /// The node.
+        path: String,
+    },
+    /// `XS_SET_PERMS`: replaces a node's permissions.
+    SetPermissions {
+        /// The node.
+        path: String,
+        /// Who may do what; the first entry names the owner.
+        permissions: Vec<NodePermission>,
+    },
+}
+
 /// The operations of xenstored. Failures carry xenstored's errno; a node that is not there is `None`, not a failure.
 pub trait StoreCalls: fmt::Debug {
     /// The value of a node (`XS_READ`).
@@ -189,6 +219,23 @@ pub trait StoreCalls: fmt::Debug {
     fn directory(&self, path: &str) -> io::Result<Option<Vec<String>>>;
     /// Replaces a node's permissions (`XS_SET_PERMS`).
     fn set_permissions(&self, path: &str, permissions: &[NodePermission]) -> io::Result<()>;
+    /// Makes changes in their order. A failure comes with the index of the first change that failed; those behind it may have been
+    /// made all the same.
+    ///
+    /// # Errors
+    /// As the single operations.
+    fn change(&self, changes: &[StoreChange]) -> Result<(), (usize, io::Error)> {
+        for (index, change) in changes.iter().enumerate() {
+            let result = match change {
+                StoreChange::Write { path, value } => self.write(path, value),
+                StoreChange::Mkdir { path } => self.mkdir(path),
+                StoreChange::Remove { path } => self.remove(path),
+                StoreChange::SetPermissions { path, permissions } => self.set_permissions(path, permissions),
+            };
+            result.map_err(|error| (index, error))?;
+        }
+        Ok(())
+    }
     /// Tells xenstored of a new guest's ring (`XS_INTRODUCE`).
     fn introduce(&self, domain: DomId, frame: Gfn, port: Port) -> io::Result<()>;
     /// Asks for an event whenever `path` or something below it changes (`XS_WATCH`).
@@ -199,4 +246,8 @@ pub trait StoreCalls: fmt::Debug {
     fn next_event(&self, timeout: Duration) -> io::Result<Option<(String, String)>>;
     /// Opens a new connection in the place of a broken one.
     fn reconnect(&self) -> io::Result<()>;
+    /// A duplicate of what becomes readable when an event has come, for poll(2).
+    fn descriptor(&self) -> io::Result<OwnedFd> {
+        Err(io::Error::from(io::ErrorKind::Unsupported))
+    }
 }

@@ -6,21 +6,15 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt;
-use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-
-use super::wire::{self, HEADER, Header, Kind};
+use super::connection::Connection;
+use super::wire::{self, Kind};
 use crate::error::OpenError;
 use crate::id::{DomId, Gfn, Port};
-use crate::seam::{NodePermission, StoreCalls};
+use crate::seam::{NodePermission, StoreCalls, StoreChange};
 
 /// How long xenstored may take for the first request: it answers within a millisecond, or is not there.
 const FIRST_LIMIT: Duration = Duration::from_secs(5);
@@ -28,40 +22,24 @@ const FIRST_LIMIT: Duration = Duration::from_secs(5);
 /// How long it may take for a later one, on a host that is busy with something else.
 const LIMIT: Duration = Duration::from_secs(30);
 
-const DEVICE: &str = "/dev/xen/xenbus";
+/// So many requests are sent before their answers are read: few enough that neither end's socket fills up.
+const AT_ONCE: usize = 64;
 
 /// A connection to xenstored.
 #[derive(Debug)]
 pub(super) struct Client {
     /// `None` once it failed in the middle of a message: what comes next could be anything.
-    connection: RefCell<Option<File>>,
+    connection: RefCell<Option<Connection>>,
     next_request: Cell<u32>,
     limit: Cell<Duration>,
     events: RefCell<VecDeque<(String, String)>>,
 }
 
-/// Where the daemon of this domain listens: libxenstore's rules.
-fn socket() -> PathBuf {
-    let folder = || std::env::var_os("XENSTORED_RUNDIR").map_or_else(|| PathBuf::from("/run/xenstored"), PathBuf::from);
-    std::env::var_os("XENSTORED_PATH").map_or_else(|| folder().join("socket"), PathBuf::from)
-}
-
-fn connect() -> Result<File, (String, io::Error)> {
-    let socket = socket();
-    match UnixStream::connect(&socket) {
-        Ok(stream) => match stream.set_nonblocking(true) {
-            Ok(()) => Ok(File::from(OwnedFd::from(stream))),
-            Err(error) => Err((socket.display().to_string(), error)),
-        },
-        // No daemon in this domain: there may be one in another, behind the kernel's driver.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => OpenOptions::new()
-            .read(true)
-            .write(true)
-            .custom_flags(libc::O_NONBLOCK)
-            .open(DEVICE)
-            .map_err(|error| (format!("no socket {}, and {DEVICE}", socket.display()), error)),
-        Err(error) => Err((socket.display().to_string(), error)),
-    }
+/// A request that is ready to be sent.
+struct Request {
+    kind: Kind,
+    number: u32,
+    message: Vec<u8>,
 }
 
 impl Client {
@@ -69,14 +47,14 @@ impl Client {
     pub(super) fn open() -> Result<Self, OpenError> {
         let failed =
             |(what, error): (String, io::Error)| OpenError::StoreNotAnswering { reason: format!("{what}: {error}") };
-        let client = Self::over(connect().map_err(failed)?);
+        let client = Self::over(Connection::open().map_err(failed)?);
         client.limit.set(FIRST_LIMIT);
         client.directory("/").map_err(|error| failed(("its first request".to_owned(), error)))?;
         client.limit.set(LIMIT);
         Ok(client)
     }
 
-    fn over(connection: File) -> Self {
+    fn over(connection: Connection) -> Self {
         Self {
             connection: RefCell::new(Some(connection)),
             next_request: Cell::new(1),
@@ -87,31 +65,50 @@ impl Client {
 
     /// Sends a request and waits for its answer.
     fn ask(&self, kind: Kind, parts: &[&[u8]]) -> io::Result<Vec<u8>> {
+        let number = self.next_number();
+        let message = wire::encode(kind, number, parts)?;
+        let mut answer = Err(io::Error::from(io::ErrorKind::NotConnected));
+        self.exchange(&[Request { kind, number, message }], |_, result| answer = result)?;
+        answer
+    }
+
+    fn next_number(&self) -> u32 {
         let request = self.next_request.get();
         self.next_request.set(request.wrapping_add(1).max(1));
-        let bytes = wire::encode(kind, request, parts)?;
+        request
+    }
+
+    /// Sends requests, and hands out the answer to each, in order. A failure of the connection ends it.
+    fn exchange(&self, requests: &[Request], mut answered: impl FnMut(usize, io::Result<Vec<u8>>)) -> io::Result<()> {
         let mut slot = self.connection.borrow_mut();
-        let Some(connection) = slot.as_ref() else { return Err(io::Error::from(io::ErrorKind::NotConnected)) };
-        let end = Instant::now() + self.limit.get();
-        let answer = send(connection, &bytes, end).and_then(|()| self.answer(connection, request, end));
-        match answer {
-            Ok((Kind::Error, payload)) => Err(wire::error(&payload)),
-            Ok((answered, payload)) if answered == kind => Ok(payload),
-            Ok((other, _)) => {
-                *slot = None;
-                Err(wire::broken(format!("{other:?} in answer to {kind:?}")))
+        let Some(connection) = slot.as_mut() else { return Err(io::Error::from(io::ErrorKind::NotConnected)) };
+        let mut all = || {
+            for (chunk, requests) in requests.chunks(AT_ONCE).enumerate() {
+                let end = Instant::now() + self.limit.get();
+                let messages: Vec<_> = requests.iter().map(|request| request.message.as_slice()).collect();
+                connection.send(&messages, end)?;
+                for (index, request) in requests.iter().enumerate() {
+                    let answer = match self.answer(connection, request.number, end)? {
+                        (Kind::Error, payload) => Err(wire::error(&payload)),
+                        (kind, payload) if kind == request.kind => Ok(payload),
+                        (other, _) => return Err(wire::broken(format!("{other:?} in answer to {:?}", request.kind))),
+                    };
+                    answered(chunk * AT_ONCE + index, answer);
+                }
             }
-            Err(error) => {
-                *slot = None;
-                Err(error)
-            }
+            Ok(())
+        };
+        let result = all();
+        if result.is_err() {
+            *slot = None;
         }
+        result
     }
 
     /// The answer to `request`; watch events that come before it are kept for later.
-    fn answer(&self, connection: &File, request: u32, end: Instant) -> io::Result<(Kind, Vec<u8>)> {
+    fn answer(&self, connection: &mut Connection, request: u32, end: Instant) -> io::Result<(Kind, Vec<u8>)> {
         loop {
-            let (header, payload) = receive(connection, end)?;
+            let (header, payload) = connection.receive(end)?;
             match kind(header.kind)? {
                 Kind::WatchEvent => self.keep(&payload)?,
                 answer if header.request == request => return Ok((answer, payload)),
@@ -150,63 +147,6 @@ fn kind(number: u32) -> io::Result<Kind> {
         .ok_or_else(|| wire::broken(format!("a message of type {number}")))
 }
 
-/// Waits until the connection is ready, at most until `end`.
-fn wait(connection: &File, flags: PollFlags, end: Instant) -> io::Result<()> {
-    loop {
-        // Rounded up: the rest of a millisecond must not become a busy loop.
-        let left = end.saturating_duration_since(Instant::now()) + Duration::from_micros(999);
-        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
-        match poll(&mut [PollFd::new(connection.as_fd(), flags)], timeout) {
-            Ok(0) if Instant::now() >= end => {
-                return Err(io::Error::new(io::ErrorKind::TimedOut, "no answer in time"));
-            }
-            // A signal that the program handles is not the daemon's failure.
-            Ok(0) | Err(Errno::EINTR) => {}
-            Ok(_) => return Ok(()),
-            Err(errno) => return Err(errno.into()),
-        }
-    }
-}
-
-/// Whether to try again once the connection is ready.
-fn not_now(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
-}
-
-fn send(mut connection: &File, mut bytes: &[u8], end: Instant) -> io::Result<()> {
-    while !bytes.is_empty() {
-        match connection.write(bytes) {
-            Ok(0) => return Err(io::Error::from(io::ErrorKind::WriteZero)),
-            Ok(sent) => bytes = bytes.get(sent..).unwrap_or_default(),
-            Err(error) if not_now(&error) => wait(connection, PollFlags::POLLOUT, end)?,
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
-}
-
-fn receive(connection: &File, end: Instant) -> io::Result<(Header, Vec<u8>)> {
-    let mut header = [0; HEADER];
-    fill(connection, &mut header, end)?;
-    let header = Header::decode(header)?;
-    let mut payload = vec![0; header.length];
-    fill(connection, &mut payload, end)?;
-    Ok((header, payload))
-}
-
-fn fill(mut connection: &File, bytes: &mut [u8], end: Instant) -> io::Result<()> {
-    let mut filled = 0;
-    while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        match connection.read(rest) {
-            Ok(0) => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "xenstored hung up")),
-            Ok(read) => filled += read,
-            Err(error) if not_now(&error) => wait(connection, PollFlags::POLLIN, end)?,
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
-}
-
 /// A path or a text that ends in a NUL.
 fn text(text: &str) -> io::Result<Vec<u8>> {
     if text.contains('\0') {
@@ -215,13 +155,44 @@ fn text(text: &str) -> io::Result<Vec<u8>> {
     Ok([text.as_bytes(), b"\0"].concat())
 }
 
+/// A path and its permissions, in xenstored's letters.
+fn permission_list(path: &str, permissions: &[NodePermission]) -> io::Result<Vec<u8>> {
+    let mut payload = text(path)?;
+    for NodePermission { domain, read, write } in permissions {
+        let letter = match (read, write) {
+            (false, false) => 'n',
+            (true, false) => 'r',
+            (false, true) => 'w',
+            (true, true) => 'b',
+        };
+        payload.extend(text(&format!("{letter}{domain}"))?);
+    }
+    Ok(payload)
+}
+
+/// A change as a request.
+fn request(change: &StoreChange) -> io::Result<(Kind, Vec<u8>)> {
+    Ok(match change {
+        StoreChange::Write { path, value } => (Kind::Write, [text(path)?, value.as_bytes().to_vec()].concat()),
+        StoreChange::Mkdir { path } => (Kind::Mkdir, text(path)?),
+        StoreChange::Remove { path } => (Kind::Remove, text(path)?),
+        StoreChange::SetPermissions { path, permissions } => {
+            (Kind::SetPermissions, permission_list(path, permissions)?)
+        }
+    })
+}
+
 /// A node that is not there is not a failure.
 fn optional<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),
-        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+        Err(error) if is_absent(&error) => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+fn is_absent(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::ENOENT)
 }
 
 impl StoreCalls for Client {
@@ -247,17 +218,33 @@ impl StoreCalls for Client {
     }
 
     fn set_permissions(&self, path: &str, permissions: &[NodePermission]) -> io::Result<()> {
-        let mut payload = text(path)?;
-        for NodePermission { domain, read, write } in permissions {
-            let letter = match (read, write) {
-                (false, false) => 'n',
-                (true, false) => 'r',
-                (false, true) => 'w',
-                (true, true) => 'b',
-            };
-            payload.extend(text(&format!("{letter}{domain}"))?);
+        self.ask(Kind::SetPermissions, &[&permission_list(path, permissions)?]).map(drop)
+    }
+
+    fn change(&self, changes: &[StoreChange]) -> Result<(), (usize, io::Error)> {
+        let mut requests = Vec::with_capacity(changes.len());
+        for (index, change) in changes.iter().enumerate() {
+            let number = self.next_number();
+            let message = request(change).and_then(|(kind, payload)| {
+                Ok(Request { kind, number, message: wire::encode(kind, number, &[&payload])? })
+            });
+            requests.push(message.map_err(|error| (index, error))?);
         }
-        self.ask(Kind::SetPermissions, &[&payload]).map(drop)
+        let (mut done, mut first) = (0, None);
+        let exchanged = self.exchange(&requests, |index, answer| {
+            done = index + 1;
+            match answer {
+                Ok(_) => {}
+                // What is to be removed may be gone already.
+                Err(error) if matches!(changes.get(index), Some(StoreChange::Remove { .. })) && is_absent(&error) => {}
+                Err(error) => _ = first.get_or_insert((index, error)),
+            }
+        });
+        match (first, exchanged) {
+            (Some(first), _) => Err(first),
+            (None, Err(error)) => Err((done, error)),
+            (None, Ok(())) => Ok(()),
+        }
     }
 
     fn introduce(&self, domain: DomId, frame: Gfn, port: Port) -> io::Result<()> {
@@ -282,21 +269,18 @@ impl StoreCalls for Client {
             return Ok(Some(event));
         }
         let mut slot = self.connection.borrow_mut();
-        let Some(connection) = slot.as_ref() else { return Err(io::Error::from(io::ErrorKind::NotConnected)) };
+        let Some(connection) = slot.as_mut() else { return Err(io::Error::from(io::ErrorKind::NotConnected)) };
         let now = Instant::now();
         // A wait without an end still has one that nobody lives to see.
         let end = now.checked_add(timeout).unwrap_or(now + Duration::from_secs(1 << 31));
-        match wait(connection, PollFlags::POLLIN, end) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::TimedOut => return Ok(None),
-            Err(error) => return Err(error),
+        if !connection.wait_for_message(end)? {
+            return Ok(None);
         }
         // What has begun comes whole.
-        let event =
-            receive(connection, Instant::now() + LIMIT).and_then(|(header, payload)| match kind(header.kind)? {
-                Kind::WatchEvent => self.keep(&payload),
-                other => Err(wire::broken(format!("{other:?} that nobody asked for"))),
-            });
+        let event = connection.receive(Instant::now() + LIMIT).and_then(|(header, payload)| match kind(header.kind)? {
+            Kind::WatchEvent => self.keep(&payload),
+            other => Err(wire::broken(format!("{other:?} that nobody asked for"))),
+        });
         if let Err(error) = event {
             *slot = None;
             return Err(error);
@@ -306,8 +290,15 @@ impl StoreCalls for Client {
 
     fn reconnect(&self) -> io::Result<()> {
         self.events.borrow_mut().clear();
-        *self.connection.borrow_mut() = Some(connect().map_err(|(_, error)| error)?);
+        *self.connection.borrow_mut() = Some(Connection::open().map_err(|(_, error)| error)?);
         Ok(())
+    }
+
+    fn descriptor(&self) -> io::Result<OwnedFd> {
+        match self.connection.borrow().as_ref() {
+            Some(connection) => connection.as_fd().try_clone_to_owned(),
+            None => Err(io::Error::from(io::ErrorKind::NotConnected)),
+        }
     }
 }
 

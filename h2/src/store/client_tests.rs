@@ -1,15 +1,17 @@
 //! The client against a daemon that does what the test says.
 #![allow(clippy::unwrap_used)]
 
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::thread;
 
+use super::super::wire::{HEADER, Header};
 use super::*;
 
 /// A client, and the other end of its connection.
 fn pair() -> (Client, UnixStream) {
     let (ours, theirs) = UnixStream::pair().unwrap();
-    ours.set_nonblocking(true).unwrap();
-    (Client::over(File::from(OwnedFd::from(ours))), theirs)
+    (Client::over(Connection::over(ours).unwrap()), theirs)
 }
 
 /// Takes a request: its kind, its number and its payload.
@@ -70,6 +72,46 @@ fn permissions_are_letters() {
     ];
     client.set_permissions("/a", &permissions).unwrap();
     assert_eq!(daemon.join().unwrap(), b"/a\0n0\0r5\0");
+}
+
+fn write(path: &str) -> StoreChange {
+    StoreChange::Write { path: path.to_owned(), value: "1".to_owned() }
+}
+
+#[test]
+fn changes_go_together_and_the_first_failure_is_told() {
+    let (client, mut daemon) = pair();
+    thread::spawn(move || {
+        // All requests are there before the first is answered.
+        let requests: Vec<_> = (0..4).map(|_| take(&mut daemon)).collect();
+        let answers = [
+            (Kind::Write, &b"OK\0"[..]),
+            (Kind::Error, b"ENOENT\0"),
+            (Kind::Error, b"EACCES\0"),
+            (Kind::Error, b"EIO\0"),
+        ];
+        for ((_, request, _), (kind, payload)) in requests.iter().zip(answers) {
+            answer(&mut daemon, kind, *request, payload);
+        }
+        let (_, request, _) = take(&mut daemon);
+        answer(&mut daemon, Kind::Mkdir, request, b"OK\0");
+    });
+    let changes = [write("/a"), StoreChange::Remove { path: "/b".to_owned() }, write("/c"), write("/d")];
+    let (index, error) = client.change(&changes).unwrap_err();
+    assert_eq!((index, error.raw_os_error()), (2, Some(libc::EACCES)));
+    client.mkdir("/e").unwrap();
+}
+
+#[test]
+fn many_changes_do_not_block_each_other() {
+    let (client, mut daemon) = pair();
+    thread::spawn(move || {
+        for _ in 0..1000 {
+            let (_, request, _) = take(&mut daemon);
+            answer(&mut daemon, Kind::Write, request, b"OK\0");
+        }
+    });
+    client.change(&vec![write("/a"); 1000]).unwrap();
 }
 
 #[test]

@@ -1,31 +1,44 @@
-//! Xenstore as this crate uses it: a [`Store`] that counts its operations and names node and operation in each error.
+//! Xenstore: a [`Store`] is a connection to xenstored that has a bound on every wait, counts its operations, and names node and
+//! operation in each error.
 //!
-//! - [`client`]: the connection, with a bound on every wait; [`wire`]: its messages
-//! - [`nodes`]: the nodes that make a guest known to the daemons, to other tools, and to its own drivers
+//! - [`Batch`]: changes that are sent together, one round trip for many of them
+//! - [`Watch`]: watches for one wait, taken back on drop; a program with an event loop uses [`Store::add_watch`],
+//!   [`Store::descriptor`] and [`Store::next_event`]
+//! - `client`: the protocol, over a `connection`; `wire`: its messages
+//! - `nodes`: the nodes that make a guest known to the daemons, to other tools, and to its own drivers
+//!
+//! The protocol is docs/misc/xenstore.txt of Xen 4.17, the paths docs/misc/xenstore-paths.pandoc.
 
+mod batch;
 mod client;
+mod connection;
 pub(crate) mod nodes;
 mod wire;
 
 use std::cell::Cell;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
+pub use self::batch::Batch;
 use self::client::Client;
 use crate::error::{OpenError, StoreError};
 use crate::id::{DomId, Gfn, Port};
-use crate::seam::{NodePermission, StoreCalls};
+use crate::seam::StoreCalls;
 
-/// A connection to xenstored.
+/// A connection to xenstored. Each has its own watches.
 #[derive(Debug)]
-pub(crate) struct Store {
+pub struct Store {
     calls: Box<dyn StoreCalls>,
     operations: Cell<u64>,
 }
 
 impl Store {
     /// Connects, and makes sure that the daemon answers.
-    pub(crate) fn open() -> Result<Self, OpenError> {
+    ///
+    /// # Errors
+    /// [`OpenError::StoreNotAnswering`] if it cannot be reached, or has not answered within 5 s.
+    pub fn open() -> Result<Self, OpenError> {
         let store = Self::over(Box::new(Client::open()?));
         store.operations.set(1);
         Ok(store)
@@ -36,7 +49,8 @@ impl Store {
     }
 
     /// Requests sent so far.
-    pub(crate) fn operations(&self) -> u64 {
+    #[must_use]
+    pub fn operations(&self) -> u64 {
         self.operations.get()
     }
 
@@ -50,30 +64,49 @@ impl Store {
         call(self.calls.as_ref()).map_err(|source| StoreError { operation, path: path.to_owned(), source })
     }
 
-    /// A node's value; what is not UTF-8 in it is replaced, since a guest may have written it.
-    pub(crate) fn read(&self, path: &str) -> Result<Option<String>, StoreError> {
+    /// A node's value (`XS_READ`), or `None` if there is no such node. What is not UTF-8 in it is replaced, since a guest may have
+    /// written it.
+    ///
+    /// # Errors
+    /// [`StoreError`] if xenstored refuses, or does not answer within 30 s; so with all operations.
+    pub fn read(&self, path: &str) -> Result<Option<String>, StoreError> {
         let value = self.run("read", path, |calls| calls.read(path))?;
         Ok(value.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
     }
 
-    pub(crate) fn write(&self, path: &str, value: &str) -> Result<(), StoreError> {
+    /// Sets a node's value, makes it and its parents where missing (`XS_WRITE`).
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn write(&self, path: &str, value: &str) -> Result<(), StoreError> {
         self.run("write", path, |calls| calls.write(path, value))
     }
 
-    pub(crate) fn mkdir(&self, path: &str) -> Result<(), StoreError> {
-        self.run("make", path, |calls| calls.mkdir(path))
-    }
-
-    pub(crate) fn remove(&self, path: &str) -> Result<(), StoreError> {
+    /// Removes a node and all below it; one that is not there is no failure (`XS_RM`).
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn remove(&self, path: &str) -> Result<(), StoreError> {
         self.run("remove", path, |calls| calls.remove(path))
     }
 
-    pub(crate) fn directory(&self, path: &str) -> Result<Vec<String>, StoreError> {
+    /// The names of a node's children, none if there is no such node (`XS_DIRECTORY`).
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn directory(&self, path: &str) -> Result<Vec<String>, StoreError> {
         Ok(self.run("list", path, |calls| calls.directory(path))?.unwrap_or_default())
     }
 
-    pub(crate) fn set_permissions(&self, path: &str, permissions: &[NodePermission]) -> Result<(), StoreError> {
-        self.run("set the permissions of", path, |calls| calls.set_permissions(path, permissions))
+    /// Makes all changes of a batch, in their order and in few round trips. It is not a transaction: others may see some changes before
+    /// the others, and when one fails, those behind it may have been made.
+    ///
+    /// # Errors
+    /// [`StoreError`] about the first change that failed.
+    pub fn apply(&self, batch: &Batch) -> Result<(), StoreError> {
+        let changes = batch.changes();
+        self.operations.set(self.operations.get() + changes.len() as u64);
+        self.calls.change(changes).map_err(|(index, source)| batch.error(index, source))
     }
 
     pub(crate) fn introduce(&self, domain: DomId, frame: Gfn, port: Port) -> Result<(), StoreError> {
@@ -81,7 +114,10 @@ impl Store {
     }
 
     /// Watches some nodes until the result is dropped.
-    pub(crate) fn watch(&self, paths: &[&str]) -> Result<Watch<'_>, StoreError> {
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn watch(&self, paths: &[&str]) -> Result<Watch<'_>, StoreError> {
         let mut watch = Watch { store: self, paths: Vec::new() };
         for path in paths {
             self.run("watch", path, |calls| calls.watch(path, TOKEN))?;
@@ -90,10 +126,60 @@ impl Store {
         Ok(watch)
     }
 
-    /// Replaces a connection that has failed; for undoing what was done over it.
-    pub(crate) fn reconnect(&self) -> io::Result<()> {
+    /// Asks for an event with this token whenever `path` or something below it changes, and for one at once (`XS_WATCH`). The watch
+    /// stays until [`remove_watch`](Self::remove_watch), or until the connection ends.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn add_watch(&self, path: &str, token: &str) -> Result<(), StoreError> {
+        self.run("watch", path, |calls| calls.watch(path, token))
+    }
+
+    /// Takes a watch back; one that is not there is no failure (`XS_UNWATCH`).
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn remove_watch(&self, path: &str, token: &str) -> Result<(), StoreError> {
+        self.run("stop watching", path, |calls| calls.unwatch(path, token))
+    }
+
+    /// The next event of a watch, or `None` after `timeout`, which may be zero (`XS_WATCH_EVENT`).
+    ///
+    /// # Errors
+    /// [`StoreError`] if the connection has failed.
+    pub fn next_event(&self, timeout: Duration) -> Result<Option<Event>, StoreError> {
+        let event = self.run("wait for", "(watches)", |calls| calls.next_event(timeout))?;
+        Ok(event.map(|(path, token)| Event { path, token }))
+    }
+
+    /// A duplicate of the descriptor that becomes readable when something has come, for poll(2). Events may have come already, with the answer
+    /// to an earlier request: before a wait, take [`next_event`](Self::next_event) until there is none. The descriptor's only use is to
+    /// be waited for; a [`reconnect`](Self::reconnect) makes it useless.
+    ///
+    /// # Errors
+    /// [`StoreError`] if there is no connection.
+    pub fn descriptor(&self) -> Result<OwnedFd, StoreError> {
+        let failed = |source| StoreError { operation: "wait for", path: "(watches)".to_owned(), source };
+        self.calls.descriptor().map_err(failed)
+    }
+
+    /// Replaces a connection that has failed; for undoing what was done over it, and for daemons. Watches and waiting events are lost.
+    ///
+    /// # Errors
+    /// [`io::Error`] if the daemon cannot be reached.
+    pub fn reconnect(&self) -> io::Result<()> {
         self.calls.reconnect()
     }
+}
+
+/// Something changed at a watched node or below it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Event {
+    /// What changed.
+    pub path: String,
+    /// The token of the watch.
+    pub token: String,
 }
 
 /// All our watches carry the same token: who waits looks at the state, not at the event.
@@ -101,7 +187,7 @@ const TOKEN: &str = "h2";
 
 /// Watches on some nodes, taken back on drop.
 #[derive(Debug)]
-pub(crate) struct Watch<'a> {
+pub struct Watch<'a> {
     store: &'a Store,
     paths: Vec<String>,
 }
@@ -109,7 +195,10 @@ pub(crate) struct Watch<'a> {
 impl Watch<'_> {
     /// Waits until something changed under a watched node, or `timeout` is over. Events come once for each watch at
     /// the start, too. Whether something happened: `true`.
-    pub(crate) fn wait(&self, timeout: Duration) -> Result<bool, StoreError> {
+    ///
+    /// # Errors
+    /// [`StoreError`] if the connection has failed.
+    pub fn wait(&self, timeout: Duration) -> Result<bool, StoreError> {
         let path = self.paths.first().map_or("", String::as_str);
         self.store.run("wait for", path, |calls| calls.next_event(timeout)).map(|event| event.is_some())
     }

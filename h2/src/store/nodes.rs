@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use uuid::Uuid;
 
-use super::Store;
+use super::{Batch, Store};
 use crate::error::StoreError;
 use crate::id::{DomId, KiB, Port};
 use crate::info::DomainKind;
@@ -94,35 +94,37 @@ fn start_time() -> String {
 /// Writes all nodes that can be written before the guest is built.
 pub(crate) fn write(store: &Store, guest: &GuestNodes<'_>) -> Result<(), StoreError> {
     let (home, vm, libxl) = (home(guest.domain), vm(guest.uuid), libxl(guest.domain));
+    let mut batch = Batch::new();
     for (path, permissions) in
         [(&home, &read_only(guest.domain)[..]), (&vm, &read_only(guest.domain)), (&libxl, &private())]
     {
-        store.mkdir(path)?;
-        store.set_permissions(path, permissions)?;
+        batch.mkdir(path).set_permissions(path, permissions);
     }
 
-    store.write(&format!("{vm}/uuid"), &guest.uuid.to_string())?;
-    store.write(&format!("{vm}/name"), guest.name)?;
-    store.write(&format!("{vm}/start_time"), &start_time())?;
-    store.write(&format!("{libxl}/type"), guest.kind.as_str())?;
+    batch
+        .write(format!("{vm}/uuid"), guest.uuid.to_string())
+        .write(format!("{vm}/name"), guest.name)
+        .write(format!("{vm}/start_time"), start_time())
+        .write(format!("{libxl}/type"), guest.kind.as_str());
 
-    let put = |node: &str, value: &str| store.write(&format!("{home}/{node}"), value);
-    put("vm", &vm)?;
-    put("name", guest.name)?;
-    put("domid", &guest.domain.to_string())?;
-    put("memory/static-max", &guest.max_memory.get().to_string())?;
-    put("memory/target", &guest.memory.get().to_string())?;
-    put("memory/videoram", "0")?;
+    batch
+        .write(format!("{home}/vm"), &vm)
+        .write(format!("{home}/name"), guest.name)
+        .write(format!("{home}/domid"), guest.domain.to_string())
+        .write(format!("{home}/memory/static-max"), guest.max_memory.get().to_string())
+        .write(format!("{home}/memory/target"), guest.memory.get().to_string())
+        .write(format!("{home}/memory/videoram"), "0");
     for vcpu in 0..guest.vcpus {
-        put(&format!("cpu/{vcpu}/availability"), "online")?;
+        batch.write(format!("{home}/cpu/{vcpu}/availability"), "online");
     }
-    put("control/platform-feature-multiprocessor-suspend", "1")?;
-    put("control/platform-feature-xs_reset_watches", "1")?;
+    batch
+        .write(format!("{home}/control/platform-feature-multiprocessor-suspend"), "1")
+        .write(format!("{home}/control/platform-feature-xs_reset_watches"), "1");
     for node in WRITABLE {
-        put(node, "")?;
-        store.set_permissions(&format!("{home}/{node}"), &guest_owned(guest.domain))?;
+        let path = format!("{home}/{node}");
+        batch.write(&path, "").set_permissions(path, &guest_owned(guest.domain));
     }
-    Ok(())
+    store.apply(&batch)
 }
 
 /// Writes what is known once the guest is built: its two rings, and with them its console. xenconsoled looks at these
@@ -135,45 +137,38 @@ pub(crate) fn write_rings(
     console_port: Port,
 ) -> Result<(), StoreError> {
     let (domain, home, libxl) = (guest.domain, home(guest.domain), libxl(guest.domain));
-    let put = |node: &str, value: &str| store.write(&format!("{home}/{node}"), value);
-    put("store/port", &store_port.to_string())?;
-    put("store/ring-ref", &frames.store.get().to_string())?;
+    let mut batch = Batch::new();
+    batch
+        .write(format!("{home}/store/port"), store_port.to_string())
+        .write(format!("{home}/store/ring-ref"), frames.store.get().to_string());
 
     let frontend = format!("{home}/console");
     let backend = console_backend(guest.console_domain, domain);
     let (backend_id, frontend_id) = (guest.console_domain.to_string(), domain.to_string());
-
-    let record = format!("{libxl}/device/console/0");
-    for (node, value) in [
+    let common = [
         ("frontend", frontend.as_str()),
-        ("backend", backend.as_str()),
         ("frontend-id", frontend_id.as_str()),
         ("online", "1"),
         ("state", INITIALISING),
         ("protocol", "vt100"),
-    ] {
-        store.write(&format!("{record}/{node}"), value)?;
+    ];
+
+    let record = format!("{libxl}/device/console/0");
+    batch.write(format!("{record}/backend"), &backend);
+    for (node, value) in common {
+        batch.write(format!("{record}/{node}"), value);
     }
 
-    store.mkdir(&backend)?;
     let permissions = [
         NodePermission { domain: guest.console_domain, read: false, write: false },
         NodePermission { domain, read: true, write: false },
     ];
-    store.set_permissions(&backend, &permissions)?;
-    for (node, value) in [
-        ("frontend", frontend.as_str()),
-        ("frontend-id", frontend_id.as_str()),
-        ("online", "1"),
-        ("state", INITIALISING),
-        ("protocol", "vt100"),
-    ] {
-        store.write(&format!("{backend}/{node}"), value)?;
+    batch.mkdir(&backend).set_permissions(&backend, &permissions);
+    for (node, value) in common {
+        batch.write(format!("{backend}/{node}"), value);
     }
 
     // The guest reads its console's nodes and cannot redirect them: they inherit the home's permissions.
-    let frame = frames.console.get().to_string();
-    let port = console_port.to_string();
     for (node, value) in [
         ("backend", backend.as_str()),
         ("backend-id", backend_id.as_str()),
@@ -181,12 +176,12 @@ pub(crate) fn write_rings(
         ("type", "xenconsoled"),
         ("output", "pty"),
         ("tty", ""),
-        ("port", port.as_str()),
-        ("ring-ref", frame.as_str()),
+        ("port", &console_port.to_string()),
+        ("ring-ref", &frames.console.get().to_string()),
     ] {
-        put(&format!("console/{node}"), value)?;
+        batch.write(format!("{home}/console/{node}"), value);
     }
-    Ok(())
+    store.apply(&batch)
 }
 
 /// How long xenconsoled may take to put a new guest's terminal into its home before the home is removed all the same.
