@@ -17,6 +17,7 @@ use crate::reap;
 use crate::shell;
 use crate::state::guests::{self, GuestRecord};
 use crate::state::names::{self, Owner};
+use crate::state::restarts;
 use crate::store::nodes;
 
 /// The highest count of pauses that Xen keeps for a domain.
@@ -44,6 +45,10 @@ impl Domain {
     }
 
     pub(crate) fn inner(&self) -> &Inner {
+        &self.inner
+    }
+
+    pub(crate) fn inner_rc(&self) -> &Rc<Inner> {
         &self.inner
     }
 
@@ -108,9 +113,19 @@ impl Domain {
     /// The domain itself goes last: whatever fails or dies before, it can still be found and destroyed again.
     ///
     /// # Errors
-    /// [`Error::Store`] or [`Error::State`] if nodes or records cannot be removed, [`Error::Call`] if the hypercall fails.
+    /// [`Error::Store`] or [`Error::State`] if nodes or records cannot be removed, [`Error::Call`] if the hypercall fails,
+    /// [`Error::WrongState`] if another process has the guest in hand for longer than a minute.
     pub fn destroy(self) -> Result<(), Error> {
         self.refuse_dom0("destroying")?;
+        let _in_hand = self.take_in_hand()?;
+        let uuid = self.info()?.handle;
+        // Whoever destroys a guest does not want it to come back.
+        restarts::remove(&self.inner.state, uuid)?;
+        self.destroy_keeping_note()
+    }
+
+    /// As [`destroy`](Self::destroy), for whoever has the guest in hand and starts it again.
+    pub(crate) fn destroy_keeping_note(self) -> Result<(), Error> {
         let info = self.info()?;
         // A guest that runs on could use its devices' nodes while they go, or find itself without a name.
         self.inner.calls.pause(self.id)?;

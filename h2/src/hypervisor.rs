@@ -1,12 +1,15 @@
 //! The way in: a [`Hypervisor`] opens Xen, finds domains, and makes guests.
 
-use std::cell::{Cell, OnceCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::time::Duration;
+
+use uuid::Uuid;
 
 use crate::config::GuestConfig;
 use crate::domain::Domain;
-use crate::error::{CreateError, Error, OpenError};
+use crate::error::{CreateError, Error, OpenError, StateError};
 use crate::host::HostInfo;
 use crate::id::DomId;
 use crate::info::DomainInfo;
@@ -15,6 +18,7 @@ use crate::raw::xenctrl::Xenctrl;
 use crate::reap::{self, Reaped};
 use crate::seam::{Hypercalls, StoreCalls};
 use crate::shell::{self, Shell};
+use crate::state::held::{self, Hold, Holds};
 use crate::state::names::{self, Owner};
 use crate::state::{StateDir, guests};
 use crate::stats::Counters;
@@ -70,7 +74,8 @@ impl Options {
         let state = StateDir::new(&self.state_dir);
         state.prepare()?;
         let host = calls.host_info()?;
-        let inner = Inner { calls, store: OnceCell::new(), state, host, bytes_copied: Cell::new(0) };
+        let inner =
+            Inner { calls, store: OnceCell::new(), state, host, bytes_copied: Cell::new(0), holds: RefCell::default() };
         if let Some(store) = store {
             // The cell was made empty above.
             let _ = inner.store.set(Store::over(store));
@@ -88,9 +93,15 @@ pub(crate) struct Inner {
     /// The host as it was when it was opened: its memory figures are of that moment.
     pub(crate) host: HostInfo,
     bytes_copied: Cell<u64>,
+    holds: RefCell<Holds>,
 }
 
 impl Inner {
+    /// Takes a guest in hand; `None` if another process has it for longer than `patience`.
+    pub(crate) fn hold(&self, uuid: Uuid, patience: Duration) -> Result<Option<Rc<Hold>>, StateError> {
+        held::take(&self.state, &mut self.holds.borrow_mut(), uuid, patience)
+    }
+
     /// Xenstore, opened when it is first needed: a host may have none.
     pub(crate) fn store(&self) -> Result<&Store, OpenError> {
         if let Some(store) = self.store.get() {
@@ -274,6 +285,10 @@ impl Hypervisor {
             xenstore_operations: self.inner.store.get().map_or(0, Store::operations),
             bytes_copied: self.inner.bytes_copied.get(),
         }
+    }
+
+    pub(crate) fn inner(&self) -> &Rc<Inner> {
+        &self.inner
     }
 
     pub(crate) fn over_inner(inner: &Rc<Inner>) -> Self {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::id::{DomId, KiB};
@@ -92,7 +92,7 @@ impl DomainState {
 }
 
 /// Why a guest ended (`SHUTDOWN_*` of xen/include/public/sched.h).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum ShutdownReason {

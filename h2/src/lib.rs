@@ -47,6 +47,7 @@ mod hypervisor;
 pub mod id;
 pub mod image;
 mod info;
+pub mod lifecycle;
 mod limits;
 mod raw;
 mod reap;

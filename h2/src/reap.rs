@@ -4,6 +4,7 @@ use crate::error::{CallError, Error, StateError};
 use crate::hypervisor::Inner;
 use crate::id::DomId;
 use crate::state::building::{self, Orphan};
+use crate::state::held;
 use crate::state::names::{self, Owner};
 use crate::state::{StateDir, guests};
 use crate::store::nodes;
@@ -30,6 +31,7 @@ pub(crate) fn reap(inner: &Inner) -> Result<Vec<Reaped>, Error> {
             Err(error) => failure = failure.or(Some(error)),
         }
     }
+    held::sweep(&inner.state)?;
     failure.map_or(Ok(reaped), Err)
 }
 

@@ -15,6 +15,7 @@ use std::process::Command;
 
 use common::{Bench, NAME, Picture, TYPES};
 use h2::config::GuestType;
+use h2::lifecycle::Outcome;
 use h2::{DomId, Hypervisor};
 use h2_fake::{FakeHost, Fault, When};
 use serde::{Deserialize, Serialize};
@@ -27,6 +28,7 @@ enum Deed {
     Create { pvh: bool },
     Reap,
     Destroy { domain: DomId },
+    CarryOut,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -80,6 +82,10 @@ impl Order {
                 assert_eq!(created.is_err(), self.fails.is_some(), "{created:?}");
             }
             Deed::Reap => assert_eq!(hypervisor.reap().unwrap().len(), 1),
+            Deed::CarryOut => {
+                let ended = hypervisor.ended().unwrap().remove(0);
+                assert!(matches!(ended.carry_out().unwrap(), Outcome::Restarted(_)));
+            }
             Deed::Destroy { domain } => hypervisor.domain(domain).unwrap().destroy().unwrap(),
         }
         host.save(&file).unwrap();
@@ -232,6 +238,7 @@ fn destroyers_die() {
                 guest.destroy().unwrap_or_else(|error| panic!("{context}: {error}"));
             }
             hypervisor.list().unwrap();
+            hypervisor.reap().unwrap();
             before.assert_same(&picture(&host, &bench), &context);
             // The bench's own host still has the guest.
             guest_is_gone(&bench, guest);
@@ -241,6 +248,48 @@ fn destroyers_die() {
         }
     }
 }
+
+/// Whoever starts a guest again dies at it: the next one goes on, and the guest lives, once.
+#[test]
+fn restarters_die() {
+    for when in [When::Before, When::After] {
+        let bench = Bench::new();
+        let before = bench.picture();
+        for n in 1.. {
+            let guest = bench.guest(&bench.open(), NAME);
+            let uuid = guest.info().unwrap().handle;
+            bench.host.end_guest(guest.id(), REBOOT);
+            let (host, died) = Order::new(&bench, Deed::CarryOut, n, when).run(&bench.host);
+            let context = format!("a guest's restarter that died {when:?} call {n}");
+            let hypervisor = host.open(&bench.state()).unwrap();
+            hypervisor.reap().unwrap_or_else(|error| panic!("{context}: {error}"));
+            for ended in hypervisor.ended().unwrap() {
+                let outcome = ended.carry_out().unwrap_or_else(|error| panic!("{context}: {error}"));
+                assert!(matches!(outcome, Outcome::Restarted(_)), "{context}: {outcome:?}");
+            }
+            let again = hypervisor.find(NAME).unwrap_or_else(|error| panic!("{context}: {error}"));
+            assert_whole(&again, &host, &context);
+            assert_eq!(again.info().unwrap().handle, uuid, "{context}");
+            // It ends for good: no note of its restart brings it back.
+            host.end_guest(again.id(), POWER_OFF);
+            for ended in hypervisor.ended().unwrap() {
+                assert_eq!(ended.carry_out().unwrap(), Outcome::Destroyed, "{context}");
+            }
+            assert!(hypervisor.ended().unwrap().is_empty(), "{context}");
+            hypervisor.list().unwrap();
+            before.assert_same(&picture(&host, &bench), &context);
+            guest_is_gone(&bench, guest);
+            if !died {
+                assert!(n > 30, "only {n} calls");
+                break;
+            }
+        }
+    }
+}
+
+/// `SHUTDOWN_*` of xen/include/public/sched.h.
+const POWER_OFF: u8 = 0;
+const REBOOT: u8 = 1;
 
 /// The bench's host has not seen what the child did.
 fn guest_is_gone(bench: &Bench, guest: h2::Domain) {

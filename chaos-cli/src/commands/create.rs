@@ -83,9 +83,3 @@ fn explain(error: Error, guest: &GuestConfig, made: u32, count: u32) -> Error {
         _ => error.context(format!("made {made} of {count} guests; cannot create {}", guest.name)),
     }
 }
-
-/// Starts a guest from the configuration that an earlier one was made from.
-pub(super) fn again(hypervisor: &Hypervisor, config: &GuestConfig, image: &BootImage) -> Result<Domain> {
-    let start = || Ok::<Domain, Error>(hypervisor.create(config)?.boot(image)?);
-    start().with_context(|| format!("cannot start {} again", config.name))
-}

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use h2::{BootImage, Domain, DomainState, ErrorKind, GuestConfig, Hypervisor, ShutdownReason, ShutdownRequest};
 
-use super::create;
 use super::simple::refuse_control_domain;
 use crate::args::RebootArgs;
 use crate::host;
@@ -26,7 +25,7 @@ pub(crate) fn run(args: &RebootArgs, output: Output) -> Result<()> {
     let name = domain.name()?;
     // The signals are held back until the answer is printed.
     let (started, _interrupt) = match domain.config()? {
-        Some(config) => restart(&hypervisor, domain, config, name.as_deref(), args)?,
+        Some(config) => restart(domain, config, name.as_deref(), args)?,
         None => (leave_to_xl(&hypervisor, &domain, name.as_deref(), args)?, None),
     };
     let rebooted = Rebooted { domid: started.id().get(), name, old_domid: old.get() };
@@ -35,7 +34,6 @@ pub(crate) fn run(args: &RebootArgs, output: Output) -> Result<()> {
 
 /// Reboots a guest of ours: there is a new domain, made from the same configuration.
 fn restart(
-    hypervisor: &Hypervisor,
     domain: Domain,
     mut config: GuestConfig,
     name: Option<&str>,
@@ -48,6 +46,8 @@ fn restart(
     config.paused = false;
     // A kernel that is not there any more is found while the guest still runs.
     let image = BootImage::open(&config)?;
+    // xendevd would start it again, too.
+    let _in_hand = domain.take_in_hand()?;
     // One that has ended already needs no request.
     if domain.info()?.shutdown_reason().is_none() {
         let reason = domain.shutdown(ShutdownRequest::Reboot, args.timeout);
@@ -58,8 +58,8 @@ fn restart(
     }
     // Between here and its new start there is no guest: no signal may come between.
     let interrupt = Interrupt::catch()?;
-    domain.destroy().with_context(|| format!("{} went down, but cannot be destroyed", args.guest))?;
-    Ok((create::again(hypervisor, &config, &image)?, Some(interrupt)))
+    let started = domain.start_again(&config, &image);
+    Ok((started.with_context(|| format!("{} went down, but cannot be started again", args.guest))?, Some(interrupt)))
 }
 
 /// Reboots a guest that xl made and watches over: xl starts it again, with its name and a new domain id.

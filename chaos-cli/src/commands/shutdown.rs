@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Error, Result};
 use h2::config::StopAction;
+use h2::lifecycle::InHand;
 use h2::{Domain, ErrorKind, GuestConfig, Hypervisor, ShutdownRequest};
 
 use super::simple::refuse_control_domain;
@@ -25,6 +26,8 @@ struct Asked<'a> {
     config: Option<GuestConfig>,
     /// It is paused, so it will not react.
     paused: bool,
+    /// Until its end is dealt with here, xendevd leaves it alone.
+    _in_hand: Option<InHand>,
 }
 
 pub(crate) fn run(args: &ShutdownArgs, output: Output) -> Result<()> {
@@ -52,12 +55,13 @@ fn ask<'a>(hypervisor: &Hypervisor, guest: &'a Guest, args: &ShutdownArgs) -> Re
     let domain = host::find(hypervisor, guest)?;
     refuse_control_domain(&domain, "shut down")?;
     let (name, config, info) = (domain.name()?, domain.config()?, domain.info()?);
+    let in_hand = if args.no_wait { None } else { Some(domain.take_in_hand()?) };
     let paused = args.force && info.state == h2::DomainState::Paused;
     // One that has ended already needs no request, only what follows.
     if !paused && (args.no_wait || info.shutdown_reason().is_none()) {
         domain.request(ShutdownRequest::PowerOff).with_context(|| format!("cannot ask {guest} to shut down"))?;
     }
-    Ok(Asked { guest, domain, name, config, paused })
+    Ok(Asked { guest, domain, name, config, paused, _in_hand: in_hand })
 }
 
 fn wait(asked: Asked<'_>, args: &ShutdownArgs, start: Instant) -> Result<Ended> {

@@ -1,14 +1,33 @@
 //! The commands that do one thing to guests and print nothing: destroy, pause, unpause, rename.
 
-use anyhow::{Context, Result};
-use h2::Domain;
+use anyhow::{Context, Result, anyhow};
+use h2::{Domain, ErrorKind};
 
 use crate::args::{GuestsArgs, RenameArgs};
 use crate::failure::{Usage, for_each};
 use crate::host;
 
+/// How often a guest is looked for that somebody else ends or starts again.
+const TRIES: usize = 3;
+
 pub(crate) fn destroy(args: &GuestsArgs) -> Result<()> {
-    each(args, "destroy", Domain::destroy)
+    let hypervisor = host::open()?;
+    for_each(&args.guests, |guest| {
+        // A guest that is being started again has another domain by the time it is in our hands.
+        for _ in 0..TRIES {
+            let domain = match host::find(&hypervisor, guest) {
+                // It has none at all, but it is to be started again.
+                Err(_) if hypervisor.cancel_restart(&guest.to_string())? => return Ok(()),
+                found => found?,
+            };
+            refuse_control_domain(&domain, "destroy")?;
+            match domain.destroy() {
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                result => return result.with_context(|| format!("cannot destroy {guest}")),
+            }
+        }
+        Err(host::find(&hypervisor, guest).err().unwrap_or_else(|| anyhow!("{guest} was started again each time")))
+    })
 }
 
 pub(crate) fn pause(args: &GuestsArgs) -> Result<()> {

@@ -4,6 +4,8 @@
 //! building/<mark>       one file for each guest that is being built; its builder holds a lock on it (flock), which the
 //!                       kernel lets go when the builder dies, however it dies
 //! guests/<domid>.json   the configuration of each finished guest
+//! held/<uuid>           locked by whoever ends a guest or starts it again
+//! restarts/<uuid>.json  a guest between two lives: its old domain goes or is gone, the new one is not there yet
 //! names/<name>          a symbolic link that says whose name it is: build:<mark>:<pid> or guest:<domid>:<uuid>
 //! lock                  held while something under names or guests changes
 //! new                   such a change, until it takes its place
@@ -15,10 +17,14 @@
 //! - [`building`]: the marks of unfinished guests
 //! - [`names`]: the index of names
 //! - [`guests`]: the records of finished guests
+//! - [`held`]: whose hands a guest is in
+//! - [`restarts`]: guests between two lives
 
 pub(crate) mod building;
 pub(crate) mod guests;
+pub(crate) mod held;
 pub(crate) mod names;
+pub(crate) mod restarts;
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
@@ -60,7 +66,7 @@ impl StateDir {
 
     /// Makes the directories, readable for root alone: configurations may hold secrets in command lines.
     pub(crate) fn prepare(&self) -> Result<(), StateError> {
-        for folder in [building::FOLDER, guests::FOLDER, names::FOLDER] {
+        for folder in [building::FOLDER, guests::FOLDER, held::FOLDER, names::FOLDER, restarts::FOLDER] {
             let path = self.root.join(folder);
             if !path.is_dir() {
                 DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(failed("create", &path))?;
