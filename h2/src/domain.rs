@@ -193,10 +193,11 @@ impl Domain {
     fn rename_record(&self, record: GuestRecord, name: &GuestName) -> Result<(), Error> {
         let mut config = record.config()?;
         config.name = name.clone();
-        Ok(guests::write(&self.inner.state, self.id, &GuestRecord::new(record.uuid, &config)?)?)
+        let renamed = GuestRecord { preserved: record.preserved, ..GuestRecord::new(record.uuid, &config)? };
+        Ok(guests::write(&self.inner.state, self.id, &renamed)?)
     }
 
-    fn record(&self, uuid: Uuid) -> Result<Option<GuestRecord>, Error> {
+    pub(crate) fn record(&self, uuid: Uuid) -> Result<Option<GuestRecord>, Error> {
         Ok(guests::read(&self.inner.state, self.id, uuid)?)
     }
 

@@ -72,7 +72,7 @@ impl Hypervisor {
             let Some(reason) = info.shutdown_reason().filter(|reason| *reason != ShutdownReason::Suspend) else {
                 continue;
             };
-            if let Some(guest) = guests::read(&inner.state, info.id, info.handle)? {
+            if let Some(guest) = guests::read(&inner.state, info.id, info.handle)?.filter(|guest| !guest.preserved) {
                 ended.push(Ended::new(inner, Restart { guest, domain: info.id, reason })?);
             }
         }
@@ -161,9 +161,6 @@ impl Ended {
     /// [`Error`], by cause. A guest whose kernel cannot be read stays as it is, dead; one that could not be made again has no domain any more.
     /// Both are listed by [`Hypervisor::ended`] until it works, or until somebody destroys the guest or cancels its restart.
     pub fn carry_out(self) -> Result<Outcome, Error> {
-        if self.action == StopAction::Preserve {
-            return Ok(Outcome::Preserved);
-        }
         let Some(_hold) = self.inner.hold(self.uuid(), Duration::ZERO)? else { return Ok(Outcome::Busy) };
         let there = |info: &DomainInfo| info.handle == self.uuid() && info.state != DomainState::Dying;
         let domain = match self.inner.info(self.domain())?.filter(there) {
@@ -174,6 +171,7 @@ impl Ended {
             None => None,
         };
         match (self.action, domain) {
+            (StopAction::Preserve, Some(domain)) => domain.preserve().map(|()| Outcome::Preserved),
             (StopAction::Destroy, Some(domain)) => domain.destroy().map(|()| Outcome::Destroyed),
             (_, domain) => {
                 let config = self.restart.guest.config()?;
@@ -218,6 +216,21 @@ impl Domain {
         match self.inner().hold(uuid, PATIENCE)? {
             Some(hold) => Ok(InHand { _hold: hold }),
             None => Err(in_hand(self.inner(), &format!("domain {}", self.id()), uuid)),
+        }
+    }
+
+    /// Keeps the domain when the guest has ended, whatever its configuration says, until somebody destroys it or starts it again. Of a guest
+    /// that this library has not made its own toolstack decides.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchDomain`] if it is gone, [`Error::State`] if its record cannot be changed.
+    pub fn preserve(&self) -> Result<(), Error> {
+        match self.record(self.info()?.handle)? {
+            Some(record) => {
+                let preserved = GuestRecord { preserved: true, ..record };
+                Ok(guests::write(&self.inner().state, self.id(), &preserved)?)
+            }
+            None => Ok(()),
         }
     }
 

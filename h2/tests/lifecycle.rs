@@ -45,6 +45,7 @@ fn the_reason_chooses_the_action() {
             (Outcome::Destroyed, StopAction::Destroy) => {}
             (Outcome::Preserved, StopAction::Preserve) => {
                 assert_eq!(guest.info().unwrap().shutdown_reason(), Some(reason));
+                assert!(hypervisor.ended().unwrap().is_empty(), "it is listed again");
                 guest.destroy().unwrap();
             }
             (Outcome::Restarted(new), StopAction::Restart) => {

@@ -83,6 +83,9 @@ fn clean_up(asked: Asked<'_>, reason: &str, keep: bool) -> Result<Ended> {
         return Ok(asked.answer(Some(reason), gone));
     };
     let keep = keep || config.on_poweroff == StopAction::Preserve;
+    if keep {
+        asked.domain.preserve().with_context(|| format!("cannot keep {}", asked.guest))?;
+    }
     let answer = asked.answer(Some(reason), !keep);
     match if keep { Ok(()) } else { asked.domain.destroy() } {
         // Another tool was faster.

@@ -21,11 +21,14 @@ pub(crate) struct GuestRecord {
     pub(crate) name: String,
     /// Its configuration, in the form of a configuration file.
     pub(crate) config: String,
+    /// Its domain is to stay when it has ended, whatever the configuration says.
+    #[serde(default)]
+    pub(crate) preserved: bool,
 }
 
 impl GuestRecord {
     pub(crate) fn new(uuid: Uuid, config: &GuestConfig) -> Result<Self, ConfigError> {
-        Ok(Self { uuid, name: config.name.as_str().to_owned(), config: config.to_json()? })
+        Ok(Self { uuid, name: config.name.as_str().to_owned(), config: config.to_json()?, preserved: false })
     }
 
     pub(crate) fn config(&self) -> Result<GuestConfig, ConfigError> {
