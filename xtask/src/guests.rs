@@ -11,7 +11,7 @@ use crate::lab::initramfs::BUSYBOX;
 use crate::{deps, files};
 
 /// Packages of our own guests. They have a profile of their own, and nothing of std.
-pub(crate) const PACKAGES: &[&str] = &["noop", "hello"];
+pub(crate) const PACKAGES: &[&str] = &["noop", "hello", "daytime", "blkcheck"];
 
 /// Puts the guests into `dir`; `modules` are the kernel modules that the Linux guest needs for its devices.
 pub(crate) fn install(dir: &Path, modules: &Path) -> Result<()> {

@@ -18,8 +18,8 @@ fn run(mut guest: Guest) -> Exit {
     let mut console = guest.console();
     let mut store = guest.store();
     greet(&guest, console.as_mut(), store.as_mut());
-    if guest.cmdline().split_whitespace().any(|word| word == "exit") {
-        return Exit::PowerOff;
+    if let Some(exit) = guest.cmdline().split_whitespace().find_map(end) {
+        return exit;
     }
     let mut control = store.as_mut().and_then(|store| Control::open(store).ok());
     let mut line = Line::new();
@@ -62,6 +62,16 @@ fn say(console: Option<&mut Console>, text: core::fmt::Arguments<'_>) {
     }
 }
 
+/// The words that end this guest, on a line of their own or on its command line.
+fn end(word: &str) -> Option<Exit> {
+    match word {
+        "exit" => Some(Exit::PowerOff),
+        "reboot" => Some(Exit::Reboot),
+        "crash" => panic!("somebody said crash"),
+        _ => None,
+    }
+}
+
 /// Takes what was typed and answers the lines that are complete.
 fn listen(console: &mut Console, line: &mut Line) -> Option<Exit> {
     let mut bytes = [0; 64];
@@ -75,12 +85,12 @@ fn listen(console: &mut Console, line: &mut Line) -> Option<Exit> {
             if !line.push(*byte) {
                 continue;
             }
-            match line.text() {
-                "" => {}
-                "exit" => return Some(Exit::PowerOff),
-                "reboot" => return Some(Exit::Reboot),
-                "crash" => panic!("somebody typed crash"),
-                text => say(Some(console), format_args!("you said: {text}\n")),
+            let text = line.text();
+            if let Some(exit) = end(text) {
+                return Some(exit);
+            }
+            if !text.is_empty() {
+                say(Some(console), format_args!("you said: {text}\n"));
             }
             line.clear();
         }

@@ -34,8 +34,13 @@ impl fmt::Display for Kind {
 pub struct Frame(NonZeroU64);
 
 impl Frame {
-    fn new(number: u64) -> Option<Frame> {
+    pub(crate) fn new(number: u64) -> Option<Frame> {
         NonZeroU64::new(number).map(Frame)
+    }
+
+    /// As the grant table and Xen's other 32-bit fields take it; None above 16 TiB.
+    pub(crate) fn number_u32(self) -> Option<u32> {
+        u32::try_from(self.0.get()).ok()
     }
 
     pub(crate) fn machine_address(self) -> Option<u64> {
@@ -103,13 +108,16 @@ struct PvStart {
     store_port: u32,
     console_frame: u64,
     console_port: u32,
-    unused: [u64; 5],
+    page_tables: [u64; 2],
+    machine_frames: u64,
+    module: [u64; 2],
     cmdline: [u8; 1024],
 }
 
 const _: () = assert!(core::mem::offset_of!(PvStart, shared_info) == 40);
 const _: () = assert!(core::mem::offset_of!(PvStart, store_frame) == 56);
 const _: () = assert!(core::mem::offset_of!(PvStart, console_port) == 80);
+const _: () = assert!(core::mem::offset_of!(PvStart, machine_frames) == 104);
 const _: () = assert!(core::mem::offset_of!(PvStart, cmdline) == 128);
 
 /// `struct hvm_start_info`, as far as we read it.
@@ -165,6 +173,21 @@ impl Boot {
     /// The command line, as far as it is text.
     pub(crate) fn cmdline(&self) -> &'static str {
         text(self.cmdline)
+    }
+
+    /// The frame of a page of the image, by which others know it. None if `address` is not in this guest's memory.
+    pub(crate) fn own_frame(address: usize) -> Option<Frame> {
+        let number = address / PAGE;
+        let Kind::Pv = Boot::kind() else { return Frame::new(number as u64) };
+        let start = core::ptr::with_exposed_provenance::<PvStart>(START.load(Ordering::Relaxed));
+        // SAFETY: `remember` was told that this is the start info; nobody writes to it after the domain was built.
+        let info = unsafe { &*start };
+        if number as u64 >= info.pages {
+            return None;
+        }
+        let frames = core::ptr::with_exposed_provenance::<u64>(usize::try_from(info.machine_frames).ok()?);
+        // SAFETY: the builder made a list of `pages` frame numbers there, and mapped it; nobody writes to it.
+        Frame::new(unsafe { frames.wrapping_add(number).read() })
     }
 
     /// Reads the start info.

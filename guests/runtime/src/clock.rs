@@ -1,6 +1,7 @@
 //! System time: Xen's clock, in nanoseconds since the host booted, which the timeouts of SCHEDOP_poll are told in.
 //!
-//! Read from `vcpu_info[0].time` in the shared info page and the time stamp counter.
+//! Read from `vcpu_info[0].time` in the shared info page and the time stamp counter. The time of day is that and the wall
+//! clock at the host's boot, `wc_sec` and `wc_nsec`.
 
 use core::ops::Add;
 use core::time::Duration;
@@ -34,6 +35,12 @@ const SYSTEM_TIME: usize = TIME + 16;
 const TSC_TO_SYSTEM_MUL: usize = TIME + 24;
 const TSC_SHIFT: usize = TIME + 28;
 
+// struct shared_info: the wall clock at system time 0.
+const WALL_VERSION: usize = 3072;
+const WALL_SECONDS: usize = 3076;
+const WALL_NANOS: usize = 3080;
+const WALL_SECONDS_HIGH: usize = 3084;
+
 /// Reads the clock from the shared info page `info`.
 pub(crate) fn now(info: SharedPage) -> Instant {
     loop {
@@ -47,6 +54,20 @@ pub(crate) fn now(info: SharedPage) -> Instant {
         // repeats once at most.
         if version & 1 == 0 && info.load_u32(VERSION) == version {
             return Instant(system.wrapping_add(scale(elapsed(then, tsc), mul, shift)));
+        }
+    }
+}
+
+/// The time since 1970 began.
+pub(crate) fn wall(info: SharedPage) -> Duration {
+    loop {
+        let version = info.load_u32(WALL_VERSION);
+        let seconds = u64::from(info.load_u32(WALL_SECONDS)) | u64::from(info.load_u32(WALL_SECONDS_HIGH)) << 32;
+        let nanos = info.load_u32(WALL_NANOS);
+        // As above; Xen writes it when the host's clock is set.
+        if version & 1 == 0 && info.load_u32(WALL_VERSION) == version {
+            let boot = Duration::from_secs(seconds).saturating_add(Duration::from_nanos(nanos.into()));
+            return boot.saturating_add(Duration::from_nanos(now(info).as_nanos()));
         }
     }
 }
@@ -74,6 +95,18 @@ fn time_stamp() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::test_page::test_page;
+
+    #[test]
+    fn the_day_is_the_wall_clock_at_boot_and_the_time_since() {
+        let info = test_page();
+        info.store_u64(SYSTEM_TIME, 1_500_000_000);
+        info.store_u32(WALL_SECONDS, 7);
+        info.store_u32(WALL_SECONDS_HIGH, 1);
+        info.store_u32(WALL_NANOS, 250_000_000);
+        // No scale: the counter adds nothing.
+        assert_eq!(wall(info), Duration::new((1 << 32) + 8, 750_000_000));
+    }
 
     #[test]
     fn scales() {

@@ -102,8 +102,8 @@ impl fmt::Write for Console {
 }
 
 impl Source for Console {
-    fn port(&self) -> Port {
-        self.port
+    fn port(&self) -> Option<Port> {
+        Some(self.port)
     }
 
     fn ready(&mut self) -> bool {

@@ -36,12 +36,23 @@ impl Port {
 
 /// Something whose other end announces news on a port: a console, a store, a device.
 pub trait Source {
-    /// The port that its other end uses.
-    fn port(&self) -> Port;
+    /// The port that its other end uses. None: there is nothing to wait for at present.
+    fn port(&self) -> Option<Port>;
 
     /// Whether there is something for the application to do now. Called after the port's event was acknowledged; it may
     /// take what is in the ring, and must not block for long.
     fn ready(&mut self) -> bool;
+}
+
+/// Something that may be missing.
+impl<S: Source> Source for Option<S> {
+    fn port(&self) -> Option<Port> {
+        self.as_ref()?.port()
+    }
+
+    fn ready(&mut self) -> bool {
+        self.as_mut().is_some_and(S::ready)
+    }
 }
 
 /// Why a wait ended.
@@ -113,11 +124,15 @@ impl Events {
         assert!(sources.len() <= MAX_SOURCES, "too many sources in one wait");
         let mut ports = [Port(0); MAX_SOURCES];
         loop {
-            let mut ready = false;
-            for (source, port) in sources.iter_mut().zip(&mut ports) {
-                *port = source.port();
-                self.clear(*port);
+            let (mut ready, mut count) = (false, 0);
+            for source in sources.iter_mut() {
+                let Some(port) = source.port() else { continue };
+                self.clear(port);
                 ready |= source.ready();
+                if let Some(place) = ports.get_mut(count) {
+                    *place = port;
+                    count += 1;
+                }
             }
             if ready {
                 return Wake::Ready;
@@ -125,7 +140,7 @@ impl Events {
             if deadline.is_some_and(|deadline| self.now() >= deadline) {
                 return Wake::TimedOut;
             }
-            let ports = ports.get(..sources.len()).unwrap_or_default();
+            let ports = ports.get(..count).unwrap_or_default();
             hypercall::poll(ports, deadline.map_or(0, Instant::as_nanos));
         }
     }

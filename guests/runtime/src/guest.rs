@@ -1,10 +1,12 @@
 //! What an application is handed: this guest's type, command line, console, store, clock and its way to wait.
 
 use core::fmt;
+use core::time::Duration;
 
 use crate::boot::{Boot, Frame, Kind};
-use crate::clock::Instant;
+use crate::clock::{self, Instant};
 use crate::console::Console;
+use crate::device::Devices;
 use crate::event::{Events, Source, Wake};
 use crate::hypercall::{Errno, Reason, poll};
 use crate::page::SharedPage;
@@ -44,6 +46,8 @@ pub enum Error {
     NoXen,
     /// A page could not be mapped.
     Map(Errno),
+    /// Xen named no frame for the grant table.
+    GrantTable,
     /// A frame that cannot be reached.
     Frame(Frame),
 }
@@ -54,6 +58,7 @@ impl fmt::Display for Error {
             Error::StartInfo => f.write_str("not a Xen start info"),
             Error::NoXen => f.write_str("no Xen hypervisor found"),
             Error::Map(errno) => write!(f, "mapping a shared page: {errno}"),
+            Error::GrantTable => f.write_str("Xen gave no grant table"),
             Error::Frame(frame) => write!(f, "{frame:?} cannot be mapped"),
         }
     }
@@ -66,6 +71,7 @@ pub struct Guest {
     events: Events,
     console_opened: bool,
     store_opened: bool,
+    devices_opened: bool,
 }
 
 impl Guest {
@@ -73,7 +79,7 @@ impl Guest {
     pub(crate) fn open() -> Result<Guest, Error> {
         let boot = Boot::read()?;
         let info = SHARED_INFO.map_shared_info(boot.kind, boot.shared_info)?;
-        Ok(Guest { boot, events: Events::new(info), console_opened: false, store_opened: false })
+        Ok(Guest { boot, events: Events::new(info), console_opened: false, store_opened: false, devices_opened: false })
     }
 
     /// The shared info page, for those who report a failure.
@@ -89,6 +95,11 @@ impl Guest {
     /// The kernel command line, at most 1023 bytes of it.
     pub fn cmdline(&self) -> &'static str {
         self.boot.cmdline()
+    }
+
+    /// The value of the first word `key=value` on the command line.
+    pub fn option(&self, key: &str) -> Option<&'static str> {
+        option(self.cmdline(), key)
     }
 
     /// Opens the console. None if the toolstack gave us none, if it cannot be mapped, or if it was opened before.
@@ -108,9 +119,22 @@ impl Guest {
         Store::open(self.events, self.boot.kind, self.boot.store()?).ok()
     }
 
+    /// What devices are made with. None if the grant table cannot be mapped, or if this was asked for before.
+    pub fn devices(&mut self) -> Option<Devices> {
+        if core::mem::replace(&mut self.devices_opened, true) {
+            return None;
+        }
+        Devices::open(self.events, self.boot.kind).ok()
+    }
+
     /// The time, on Xen's clock.
     pub fn now(&self) -> Instant {
         self.events.now()
+    }
+
+    /// The time of day: what has passed since 1970 began, UTC.
+    pub fn wall_clock(&self) -> Duration {
+        clock::wall(self.events.shared_info())
     }
 
     /// Blocks until one of `sources` is ready or `deadline` is over. Uses no CPU time meanwhile.
@@ -126,5 +150,24 @@ impl Guest {
         loop {
             poll(&[], 0);
         }
+    }
+}
+
+fn option<'a>(cmdline: &'a str, key: &str) -> Option<&'a str> {
+    cmdline.split_ascii_whitespace().find_map(|word| word.strip_prefix(key)?.strip_prefix('='))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::option;
+
+    #[test]
+    fn options_are_whole_words() {
+        let cmdline = "quiet ip1=b ip=a  ip=c gw=";
+        assert_eq!(option(cmdline, "ip"), Some("a"));
+        assert_eq!(option(cmdline, "ip1"), Some("b"));
+        assert_eq!(option(cmdline, "gw"), Some(""));
+        assert_eq!(option(cmdline, "quiet"), None);
+        assert_eq!(option(cmdline, "i"), None);
     }
 }

@@ -1,7 +1,7 @@
 //! Hypercalls: the call itself, and one typed function for each operation that the runtime uses.
 //!
 //! Numbers and structures are those of Xen's public headers (xen.h, sched.h, event_channel.h, memory.h,
-//! hvm/hvm_op.h, hvm/params.h), which are a stable ABI. Neighbours: everything else in this crate.
+//! grant_table.h, hvm/hvm_op.h, hvm/params.h), which are a stable ABI. Neighbours: everything else in this crate.
 
 use core::fmt;
 
@@ -20,6 +20,7 @@ impl fmt::Display for Errno {
 const SET_TRAP_TABLE: usize = 0;
 const MEMORY_OP: usize = 12;
 const UPDATE_VA_MAPPING: usize = 14;
+const GRANT_TABLE_OP: usize = 20;
 const SCHED_OP: usize = 29;
 const EVENT_CHANNEL_OP: usize = 32;
 const HVM_OP: usize = 34;
@@ -41,6 +42,14 @@ pub(crate) enum HvmParam {
     StorePort = 2,
     ConsolePfn = 17,
     ConsolePort = 18,
+}
+
+/// `XENMAPSPACE_*` in memory.h: what `add_to_physmap` puts somewhere.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Space {
+    SharedInfo = 0,
+    /// Its first page.
+    GrantTable = 1,
 }
 
 /// A line of the table that HYPERVISOR_set_trap_table takes: `struct trap_info`.
@@ -90,6 +99,48 @@ pub(crate) fn notify(port: Port) {
     let _ = unsafe { call::<EVENT_CHANNEL_OP>([4, address(&argument), 0]) };
 }
 
+/// EVTCHNOP_alloc_unbound: a port of ours that domain `peer` may bind to. The number is Xen's.
+pub(crate) fn alloc_unbound(peer: u16) -> Result<u32, Errno> {
+    #[repr(C)]
+    struct AllocUnbound {
+        domid: u16,
+        peer: u16,
+        port: u32,
+    }
+    const _: () = assert!(size_of::<AllocUnbound>() == 8);
+    let mut argument = AllocUnbound { domid: DOMID_SELF, peer, port: 0 };
+    // SAFETY: `argument` is the structure that the operation reads and writes.
+    unsafe { call::<EVENT_CHANNEL_OP>([6, address_mut(&mut argument), 0]) }?;
+    Ok(argument.port)
+}
+
+/// EVTCHNOP_close.
+pub(crate) fn close_port(port: Port) {
+    let argument = port.number();
+    // SAFETY: `argument` is the `struct evtchn_close` that the operation reads. It fails for a port that is not open only.
+    let _ = unsafe { call::<EVENT_CHANNEL_OP>([3, address(&argument), 0]) };
+}
+
+/// GNTTABOP_setup_table, PV: the machine frame of the grant table's first page.
+pub(crate) fn grant_table_frame() -> Result<u64, Errno> {
+    #[repr(C)]
+    struct SetupTable {
+        domid: u16,
+        count: u32,
+        status: i16,
+        frames: u64,
+    }
+    const _: () = assert!(size_of::<SetupTable>() == 24);
+    let mut frame = 0u64;
+    let mut argument = SetupTable { domid: DOMID_SELF, count: 1, status: 0, frames: address_mut(&mut frame) };
+    // SAFETY: `argument` is the one structure that the operation reads and writes, with a pointer to `count` frame numbers.
+    unsafe { call::<GRANT_TABLE_OP>([2, address_mut(&mut argument), 1]) }?;
+    if argument.status != 0 {
+        return Err(Errno(-i64::from(argument.status)));
+    }
+    Ok(frame)
+}
+
 /// HYPERVISOR_update_va_mapping, PV: `va`'s page table entry becomes `entry`.
 ///
 /// # Safety
@@ -109,11 +160,11 @@ pub(crate) unsafe fn set_trap_table(table: &[TrapInfo]) -> Result<(), Errno> {
     unsafe { call::<SET_TRAP_TABLE>([table.as_ptr().expose_provenance() as u64, 0, 0]) }
 }
 
-/// XENMEM_add_to_physmap, PVH: the shared info page takes the place of frame `gfn`.
+/// XENMEM_add_to_physmap, PVH: the page of `space` takes the place of frame `gfn`.
 ///
 /// # Safety
 /// No reference to the memory of that frame exists.
-pub(crate) unsafe fn add_shared_info(gfn: u64) -> Result<(), Errno> {
+pub(crate) unsafe fn add_to_physmap(space: Space, gfn: u64) -> Result<(), Errno> {
     #[repr(C)]
     struct AddToPhysmap {
         domid: u16,
@@ -123,8 +174,7 @@ pub(crate) unsafe fn add_shared_info(gfn: u64) -> Result<(), Errno> {
         gfn: u64,
     }
     const _: () = assert!(size_of::<AddToPhysmap>() == 24);
-    const XENMAPSPACE_SHARED_INFO: u32 = 0;
-    let argument = AddToPhysmap { domid: DOMID_SELF, size: 0, space: XENMAPSPACE_SHARED_INFO, index: 0, gfn };
+    let argument = AddToPhysmap { domid: DOMID_SELF, size: 0, space: space as u32, index: 0, gfn };
     // SAFETY: `argument` is the structure that the operation reads; the frame is the caller's promise.
     unsafe { call::<MEMORY_OP>([7, address(&argument), 0]) }
 }
@@ -141,13 +191,18 @@ pub(crate) fn hvm_param(param: HvmParam) -> Result<u64, Errno> {
     const _: () = assert!(size_of::<Param>() == 16);
     let mut argument = Param { domid: DOMID_SELF, pad: 0, index: param as u32, value: 0 };
     // SAFETY: `argument` is the structure that the operation reads and writes.
-    unsafe { call::<HVM_OP>([1, (&raw mut argument).expose_provenance() as u64, 0]) }?;
+    unsafe { call::<HVM_OP>([1, address_mut(&mut argument), 0]) }?;
     Ok(argument.value)
 }
 
 /// The address of an argument, for Xen to read it: exposed, or the compiler might keep the argument in registers.
 fn address<T>(argument: &T) -> u64 {
     core::ptr::from_ref(argument).expose_provenance() as u64
+}
+
+/// The address of what Xen reads and writes.
+fn address_mut<T>(argument: &mut T) -> u64 {
+    core::ptr::from_mut(argument).expose_provenance() as u64
 }
 
 /// Calls entry `NUMBER` of the hypercall page. No operation that we use returns a value above zero that anyone needs.

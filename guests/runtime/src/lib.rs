@@ -8,8 +8,9 @@
 //! fn run(guest: Guest) -> Exit { ... }
 //! ```
 //!
-//! Layers, low to high: `page` (shared memory), `hypercall` | `boot`, `window`, `ring`, `clock` | `event` | `console`,
-//! `store` | `control`, `guest`. `entry` and `trap` are how we get in, `report` is how we fail.
+//! Layers, low to high: `page` (shared memory), `hypercall` | `boot`, `window`, `ring`, `front_ring`, `slots`, `clock` |
+//! `event`, `grant` | `channel`, `memory` | `console`, `store` | `device` | `net`, `blk` | `control`, `guest`. `entry` and
+//! `trap` are how we get in, `report` is how we fail.
 //!
 //! # No interrupts
 //! Events stay masked and IF stays 0 from the first instruction to the last; a guest blocks in SCHEDOP_poll and nowhere
@@ -19,7 +20,8 @@
 //!
 //! # Memory
 //! The image is linked at its physical address, from 0x1000 on, and brings all that it needs, in `.bss`: stack, page tables
-//! for PVH, the windows of shared pages. There is no heap. The loader must clear `.bss` as ELF demands.
+//! for PVH, the windows of shared pages, and the memory that an application gives its devices. There is no heap. The loader
+//! must clear `.bss` as ELF demands.
 
 #![cfg_attr(not(test), no_std)]
 #![cfg_attr(test, allow(dead_code))]
@@ -29,20 +31,33 @@ pub use boot::{Frame, Kind};
 pub use clock::Instant;
 pub use console::Console;
 pub use control::Control;
+pub use device::{Class, DeviceError, DeviceId, Devices, Link};
 pub use event::{MAX_SOURCES, Port, Source, Wake};
 pub use guest::{Error, Exit, Guest};
 pub use hypercall::Errno;
+pub use memory::DeviceMemory;
+pub use once::Once;
 pub use store::{Store, StoreError, Token};
 
+pub mod blk;
 mod boot;
+pub mod calendar;
+mod channel;
 mod clock;
 mod console;
 mod control;
+mod device;
 mod event;
+mod front_ring;
+mod grant;
 mod guest;
 mod hypercall;
+mod memory;
+pub mod net;
+mod once;
 mod page;
 mod ring;
+mod slots;
 mod store;
 mod window;
 

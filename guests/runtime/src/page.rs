@@ -2,11 +2,12 @@
 //!
 //! Every access is one volatile or atomic operation on a raw pointer, checked to lie inside the page, and
 //! gives out a copy. So a peer that changes the page under us can make us read a different value, never
-//! break a Rust rule. Neighbours: `window` makes pages, `ring`, `event` and `clock` read and write them.
+//! break a Rust rule. Neighbours: `window` and `memory` make pages, `ring`, `front_ring`, `grant`, `event` and `clock` read
+//! and write them.
 
 use core::arch::asm;
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
 
 /// Bytes in a page.
 pub(crate) const PAGE: usize = 4096;
@@ -35,6 +36,21 @@ impl SharedPage {
         self.word32(offset).store(value, Ordering::Release);
     }
 
+    /// Reads the 16-bit word at `offset`.
+    pub(crate) fn load_u16(self, offset: usize) -> u16 {
+        self.word16(offset).load(Ordering::Acquire)
+    }
+
+    /// Writes the 16-bit word at `offset`, after all that was written before.
+    pub(crate) fn store_u16(self, offset: usize, value: u16) {
+        self.word16(offset).store(value, Ordering::Release);
+    }
+
+    /// Changes the 16-bit word at `offset` from `old` to `new`; false if it is not `old`. A full barrier.
+    pub(crate) fn replace_u16(self, offset: usize, old: u16, new: u16) -> bool {
+        self.word16(offset).compare_exchange(old, new, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    }
+
     /// Reads the 64-bit word at `offset`.
     pub(crate) fn load_u64(self, offset: usize) -> u64 {
         self.word64(offset).load(Ordering::Acquire)
@@ -60,6 +76,19 @@ impl SharedPage {
         copy(self.at(offset, bytes.len(), 1), bytes.as_ptr(), bytes.len());
     }
 
+    /// Clears the whole page.
+    pub(crate) fn clear(self) {
+        for offset in (0..PAGE).step_by(64) {
+            self.write(offset, &[0; 64]);
+        }
+    }
+
+    fn word16(&self, offset: usize) -> &AtomicU16 {
+        let word = self.at(offset, 2, 2).cast::<u16>();
+        // SAFETY: inside the page and aligned (`at`), mapped for good (`new`); all accesses of this program are atomic.
+        unsafe { AtomicU16::from_ptr(word) }
+    }
+
     fn word32(&self, offset: usize) -> &AtomicU32 {
         let word = self.at(offset, 4, 4).cast::<u32>();
         // SAFETY: inside the page and aligned (`at`), mapped for good (`new`); all accesses of this program are atomic.
@@ -70,6 +99,11 @@ impl SharedPage {
         let word = self.at(offset, 8, 8).cast::<u64>();
         // SAFETY: inside the page and aligned (`at`), mapped for good (`new`); all accesses of this program are atomic.
         unsafe { AtomicU64::from_ptr(word) }
+    }
+
+    /// Its address in this guest.
+    pub(crate) fn address(self) -> usize {
+        self.base.addr().get()
     }
 
     fn at(self, offset: usize, length: usize, align: usize) -> *mut u8 {

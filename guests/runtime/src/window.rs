@@ -1,14 +1,14 @@
 //! Where shared pages appear in the guest's memory.
 //!
-//! The shared info page, and for PV each ring, takes the place of a page of our own image. PVH reaches its rings where
-//! they are: the first and the fourth GiB are mapped one to one (entry.s).
+//! The shared info page, the grant table, and for PV each ring, takes the place of a page of our own image. PVH reaches
+//! its rings where they are: the first and the fourth GiB are mapped one to one (entry.s).
 
 use core::cell::UnsafeCell;
 use core::ptr::NonNull;
 
 use crate::Error;
 use crate::boot::{Frame, Kind};
-use crate::hypercall::{add_shared_info, update_va_mapping};
+use crate::hypercall::{Space, add_to_physmap, grant_table_frame, update_va_mapping};
 use crate::page::{PAGE, SharedPage};
 
 /// A page of the image that gives its address to a shared page.
@@ -32,13 +32,18 @@ impl Window {
     pub(crate) fn map_shared_info(&'static self, kind: Kind, frame: Frame) -> Result<SharedPage, Error> {
         match kind {
             Kind::Pv => self.map_machine_frame(frame),
-            Kind::Pvh => {
-                let gfn = self.base().addr().get() / PAGE;
-                // SAFETY: nobody has a reference to this window's page (`Window`); addresses are physical addresses.
-                unsafe { add_shared_info(gfn as u64) }.map_err(Error::Map)?;
-                // SAFETY: aligned by its type, mapped for good by Xen's page above, no references (`Window`).
-                Ok(unsafe { SharedPage::new(self.base()) })
+            Kind::Pvh => self.map_space(Space::SharedInfo),
+        }
+    }
+
+    /// Maps the first page of the grant table here.
+    pub(crate) fn map_grant_table(&'static self, kind: Kind) -> Result<SharedPage, Error> {
+        match kind {
+            Kind::Pv => {
+                let frame = Frame::new(grant_table_frame().map_err(Error::Map)?).ok_or(Error::GrantTable)?;
+                self.map_machine_frame(frame)
             }
+            Kind::Pvh => self.map_space(Space::GrantTable),
         }
     }
 
@@ -53,6 +58,14 @@ impl Window {
                 Ok(unsafe { SharedPage::new(base) })
             }
         }
+    }
+
+    fn map_space(&'static self, space: Space) -> Result<SharedPage, Error> {
+        let gfn = self.base().addr().get() / PAGE;
+        // SAFETY: nobody has a reference to this window's page (`Window`); addresses are physical addresses.
+        unsafe { add_to_physmap(space, gfn as u64) }.map_err(Error::Map)?;
+        // SAFETY: aligned by its type, mapped for good by Xen's page above, no references (`Window`).
+        Ok(unsafe { SharedPage::new(self.base()) })
     }
 
     fn map_machine_frame(&'static self, frame: Frame) -> Result<SharedPage, Error> {

@@ -329,9 +329,9 @@ fn every_example_in_the_documentation_loads() {
             names.push(stem);
         }
     }
-    names.sort();
-    let expected = ["hello-pv", "hello-pvh", "linux-pv", "linux-pvh", "noop-pv", "noop-pvh", "pinned-pv"];
-    assert_eq!(names, expected);
+    for expected in ["hello-pv", "hello-pvh", "linux-pv", "linux-pvh", "noop-pv", "noop-pvh", "pinned-pv"] {
+        assert!(names.iter().any(|name| name == expected), "{expected} is not among {names:?}");
+    }
 }
 
 #[test]

@@ -15,6 +15,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("guest-runtime", &[]),
     ("noop", &["guest-runtime"]),
     ("hello", &["guest-runtime"]),
+    ("daytime", &["guest-runtime"]),
+    ("blkcheck", &["guest-runtime"]),
     ("lab-tests", &["libh2"]),
     // Has to build on a machine that has nothing of Xen yet.
     ("xtask", &[]),

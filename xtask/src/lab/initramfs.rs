@@ -18,8 +18,8 @@ const APPLETS: &[&str] = &["sh", "mount", "insmod", "cpio", "switch_root", "powe
 /// Debian's busybox that needs no libraries, from the package busybox-static.
 pub(crate) const BUSYBOX: &str = "/bin/busybox";
 
-/// The devices of a Linux guest. Debian's kernel has them as modules, and they need no others.
-pub(crate) const GUEST_MODULES: &[&str] = &["xen_netfront", "xen_blkfront"];
+/// The devices of a Linux guest, and a file system for its disk. Debian's kernel has them as modules.
+pub(crate) const GUEST_MODULES: &[&str] = &["xen_netfront", "xen_blkfront", "crc32c_generic", "ext4"];
 
 /// Copies the modules of `wanted` and those that they need from `version`, a folder /lib/modules/VERSION, to `to`.
 /// Returns their files' names in the order in which they load.

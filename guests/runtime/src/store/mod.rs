@@ -236,8 +236,8 @@ fn wait(events: Events, port: Port, done: impl FnMut() -> bool) -> bool {
 }
 
 impl Source for Store {
-    fn port(&self) -> Port {
-        self.port
+    fn port(&self) -> Option<Port> {
+        Some(self.port)
     }
 
     /// Takes the events that are in the ring. Ready while a watch that fired has not been asked for.
@@ -255,5 +255,7 @@ impl Source for Store {
     }
 }
 
+#[cfg(test)]
+pub(crate) mod fake;
 #[cfg(test)]
 mod tests;

@@ -1,29 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::cast_possible_truncation)]
 
+use super::fake::{pair, put};
 use super::*;
-use crate::page::SharedPage;
-use crate::test_page::test_page;
-
-/// A client, and the other end of its ring.
-fn pair() -> (Store, Consumer, Producer) {
-    let (ring, info): (SharedPage, SharedPage) = (test_page(), test_page());
-    let store = Store {
-        events: Events::new(info),
-        port: Port::new(1).unwrap(),
-        requests: Producer::new(ring, REQUESTS),
-        answers: Consumer::new(ring, ANSWERS),
-        request: 0,
-        fired: 0,
-        broken: false,
-    };
-    (store, Consumer::new(ring, REQUESTS), Producer::new(ring, ANSWERS))
-}
-
-fn put(server: &mut Producer, kind: u32, request: u32, body: &[u8]) {
-    let header = Header { kind, request, length: body.len() as u32 };
-    server.push(&header.encode()).unwrap();
-    server.push(body).unwrap();
-}
 
 #[test]
 fn reads_and_remembers_the_watch_that_came_between() {

@@ -1,0 +1,214 @@
+//! A guest that checks disks: it does what its command line says, on each disk that it names, tells what came out, and waits
+//! to be shut down.
+
+#![no_std]
+#![no_main]
+
+use core::fmt::{Arguments, Write};
+use core::time::Duration;
+
+use guest_runtime::blk::{self, Disk, DiskMemory};
+use guest_runtime::{
+    Class, Console, Control, DeviceError, DeviceId, Devices, Exit, Guest, Instant, Link, Once, Store, Token, Wake,
+};
+use operation::Operation;
+
+mod operation;
+mod pattern;
+
+guest_runtime::main!(run);
+
+/// The disks that can be checked in one life.
+const DISKS: usize = 4;
+
+/// How long a disk may take to be there and connected.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The watch for disks that come. Each disk has a token of its own, its place below `DISKS`.
+const WATCH: Token = Token::new(8);
+
+static MEMORY: DiskMemory<DISKS> = DiskMemory::<DISKS>::new();
+static BUFFER: Once<[u8; operation::BUFFER]> = Once::new([0; operation::BUFFER]);
+
+/// What everything here needs.
+struct Check {
+    guest: Guest,
+    console: Option<Console>,
+    store: Store,
+    devices: Devices,
+    control: Option<Control>,
+    disks: [Option<Disk>; DISKS],
+    buffer: &'static mut [u8],
+}
+
+/// The toolstack asked for an end.
+struct Ended(Exit);
+
+fn run(mut guest: Guest) -> Exit {
+    let mut console = guest.console();
+    let (Some(mut store), Some(devices), Some(buffer)) = (guest.store(), guest.devices(), BUFFER.take()) else {
+        say(&mut console, format_args!("no Xenstore, or no grant table\n"));
+        say(&mut console, format_args!("failed\n"));
+        guest.wait_forever()
+    };
+    let control = Control::open(&mut store).ok();
+    let mut check = Check { guest, console, store, devices, control, disks: [const { None }; DISKS], buffer };
+    let Err(Ended(exit)) = check.run();
+    exit
+}
+
+impl Check {
+    /// Checks the disks, and waits for the end.
+    fn run(&mut self) -> Result<core::convert::Infallible, Ended> {
+        let last = if self.check()? { "done" } else { "failed" };
+        self.say(format_args!("{last}\n"));
+        if self.guest.cmdline().split_ascii_whitespace().any(|word| word == "exit") {
+            return Err(Ended(Exit::PowerOff));
+        }
+        loop {
+            self.wait(None)?;
+            self.follow();
+        }
+    }
+
+    /// Does all operations on all disks. False if one failed; the rest is not done then.
+    fn check(&mut self) -> Result<bool, Ended> {
+        let names = self.guest.option("disk").unwrap_or("first");
+        let operations = self.guest.option("ops").unwrap_or("info");
+        if let Err(error) = self.store.watch(Class::Disk.node(), WATCH) {
+            self.say(format_args!("cannot watch for disks: {error:?}\n"));
+            return Ok(false);
+        }
+        for (place, name) in names.split(',').enumerate() {
+            if place >= DISKS {
+                self.say(format_args!("no more than {DISKS} disks\n"));
+                return Ok(false);
+            }
+            let mut disk = match self.connect(place, name)? {
+                Ok(disk) => disk,
+                Err(reason) => {
+                    self.say(format_args!("disk {name}: {reason}\n"));
+                    return Ok(false);
+                }
+            };
+            let done = operations.split(',').all(|text| self.perform(&mut disk, text));
+            self.disks[place] = Some(disk);
+            if !done {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Waits for a disk to be there and connected. The reason why it is not is for the console.
+    fn connect(&mut self, place: usize, name: &str) -> Result<Result<Disk, Reason>, Ended> {
+        let Ok(token) = u8::try_from(place).map(Token::new) else { return Ok(Err(Reason::Name)) };
+        let wanted = blk::device_id(name);
+        if wanted.is_none() && name != "first" {
+            return Ok(Err(Reason::Name));
+        }
+        let deadline = self.guest.now() + PATIENCE;
+        let (mut disk, mut look) = (None, true);
+        loop {
+            look |= self.store.take_fired(WATCH);
+            if disk.is_none() && core::mem::take(&mut look) {
+                disk = match self.open(wanted, token) {
+                    Ok(disk) => disk,
+                    Err(error) => return Ok(Err(Reason::Device(error))),
+                };
+            }
+            let link = disk.as_mut().map(|disk| disk.advance(&mut self.store)).transpose();
+            match (disk, link) {
+                (Some(disk), Ok(Some(Link::Connected))) => return Ok(Ok(disk)),
+                (_, Ok(Some(Link::Closing | Link::Closed | Link::Gone))) => return Ok(Err(Reason::Closed)),
+                (_, Err(error)) => return Ok(Err(Reason::Device(error))),
+                (waiting, _) => disk = waiting,
+            }
+            if self.wait(Some(deadline))? == Wake::TimedOut {
+                return Ok(Err(if disk.is_some() { Reason::NotConnected } else { Reason::Missing }));
+            }
+        }
+    }
+
+    /// Takes disk `wanted`, or the first; None if it is not there yet.
+    fn open(&mut self, wanted: Option<DeviceId>, token: Token) -> Result<Option<Disk>, DeviceError> {
+        let mut ids = [DeviceId::default(); 32];
+        let count = Class::Disk.list(&mut self.store, &mut ids)?;
+        let mut present = ids.iter().take(count);
+        let Some(&id) = present.find(|&&id| wanted.is_none_or(|wanted| wanted == id)) else { return Ok(None) };
+        match Disk::open(self.devices, &mut self.store, &MEMORY, id, token) {
+            Ok(disk) => Ok(Some(disk)),
+            Err(DeviceError::NotOffered) if wanted.is_some() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Does one operation and tells what came out.
+    fn perform(&mut self, disk: &mut Disk, text: &str) -> bool {
+        let Some(operation) = Operation::parse(text) else {
+            self.say(format_args!("{text:?} is not an operation\n"));
+            return false;
+        };
+        match operation.perform(disk, self.buffer) {
+            Ok(outcome) => {
+                self.say(format_args!("{operation} {outcome}\n"));
+                true
+            }
+            Err(failure) => {
+                self.say(format_args!("{operation} failed: {failure}\n"));
+                false
+            }
+        }
+    }
+
+    /// Blocks until there is something new, or until `deadline`.
+    fn wait(&mut self, deadline: Option<Instant>) -> Result<Wake, Ended> {
+        let wake = self.guest.wait(&mut [&mut self.store], deadline);
+        match self.control.as_mut().and_then(|control| control.request(&mut self.store)) {
+            Some(exit) => Err(Ended(exit)),
+            None => Ok(wake),
+        }
+    }
+
+    /// Goes with backends that end.
+    fn follow(&mut self) {
+        let _ = self.store.take_fired(WATCH);
+        for place in &mut self.disks {
+            // What cannot be followed stays as it is.
+            place.take_if(|disk| disk.advance(&mut self.store) == Ok(Link::Gone));
+        }
+    }
+
+    fn say(&mut self, text: Arguments<'_>) {
+        say(&mut self.console, text);
+    }
+}
+
+/// Why there is no disk.
+enum Reason {
+    Name,
+    Missing,
+    NotConnected,
+    Closed,
+    Device(DeviceError),
+}
+
+impl core::fmt::Display for Reason {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Reason::Name => f.write_str("not the name of a disk"),
+            Reason::Missing => f.write_str("there is none"),
+            Reason::NotConnected => f.write_str("its backend does not connect"),
+            Reason::Closed => f.write_str("its backend ended it"),
+            Reason::Device(error) => error.fmt(f),
+        }
+    }
+}
+
+/// A line on the console, if there is one.
+fn say(console: &mut Option<Console>, text: Arguments<'_>) {
+    if let Some(console) = console {
+        // The console's writer never fails: it drops what nobody takes.
+        let _ = write!(console, "blkcheck: {text}");
+    }
+}

@@ -1,0 +1,168 @@
+//! One interface: the device, smoltcp's state of it, and its address.
+
+use guest_runtime::net::{Network, NetworkMemory};
+use guest_runtime::{Console, DeviceError, DeviceId, Devices, Guest, Link, Port, Source, Store, Token};
+use smoltcp::iface::{self, Config, PollIngressSingleResult, PollResult};
+use smoltcp::time::Instant;
+use smoltcp::wire::{EthernetAddress, IpCidr, Ipv4Address, Ipv4Cidr};
+
+use crate::service::Service;
+use crate::{INTERFACES, say};
+
+/// The packets that are taken at once. What else came waits: for the other interfaces, and the toolstack.
+const BATCH: usize = 32;
+
+/// An interface.
+pub(crate) struct Interface {
+    network: Network,
+    stack: iface::Interface,
+    wants_dhcp: bool,
+    /// The address that was last said to be there.
+    announced: Option<Ipv4Cidr>,
+}
+
+impl core::fmt::Debug for Interface {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Interface")
+            .field("network", &self.network)
+            .field("announced", &self.announced)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Interface {
+    /// Takes interface `id`.
+    pub(crate) fn open(
+        guest: &Guest,
+        devices: Devices,
+        store: &mut Store,
+        memory: &'static NetworkMemory<INTERFACES>,
+        id: DeviceId,
+        token: Token,
+    ) -> Result<Interface, DeviceError> {
+        let mut network = Network::open(devices, store, memory, id, token)?;
+        let mut config = Config::new(EthernetAddress(network.mac().0).into());
+        // Nobody else knows to the nanosecond when we looked.
+        config.random_seed = guest.now().as_nanos();
+        let mut stack = iface::Interface::new(config, &mut network, now(guest));
+        let address = address(guest, id);
+        if address.is_some() {
+            set_address(&mut stack, address);
+            set_gateway(&mut stack, guest.option("gw").and_then(|gateway| gateway.parse().ok()));
+        }
+        Ok(Interface { network, stack, wants_dhcp: address.is_none(), announced: None })
+    }
+
+    pub(crate) fn id(&self) -> DeviceId {
+        self.network.id()
+    }
+
+    /// Whether the command line leaves its address to DHCP.
+    pub(crate) fn wants_dhcp(&self) -> bool {
+        self.wants_dhcp
+    }
+
+    /// Follows the backend. False if the interface is gone.
+    pub(crate) fn advance(&mut self, store: &mut Store) -> Result<bool, DeviceError> {
+        Ok(self.network.advance(store)? != Link::Gone)
+    }
+
+    /// Says what became of the address.
+    pub(crate) fn announce(&mut self, console: &mut Option<Console>) {
+        let address = self.stack.ip_addrs().iter().map(|IpCidr::Ipv4(address)| *address).next();
+        if self.network.link() != Link::Connected || address == self.announced {
+            return;
+        }
+        self.announced = address;
+        let (id, mac) = (self.network.id(), self.network.mac());
+        match address {
+            Some(address) => say(console, format_args!("vif {id} {mac} {address}\n")),
+            None => say(console, format_args!("vif {id} {mac} has lost its address\n")),
+        }
+    }
+
+    /// Takes some of the packets that came, serves, sends, and tells until when there is nothing more to do.
+    pub(crate) fn serve(&mut self, guest: &Guest, service: &mut Service<'_>) -> Option<guest_runtime::Instant> {
+        if self.network.link() != Link::Connected {
+            return None;
+        }
+        let timestamp = now(guest);
+        for _ in 0..BATCH {
+            let taken = self.stack.poll_ingress_single(timestamp, &mut self.network, service.sockets());
+            if taken == PollIngressSingleResult::None {
+                break;
+            }
+        }
+        service.serve(guest);
+        if let Some(lease) = service.lease() {
+            set_address(&mut self.stack, lease.address);
+            set_gateway(&mut self.stack, lease.gateway);
+        }
+        self.stack.poll_maintenance(timestamp);
+        while self.stack.poll_egress(timestamp, &mut self.network, service.sockets()) != PollResult::None {}
+        if self.network.is_stalled() {
+            // It is the backend's turn, and it tells us.
+            return None;
+        }
+        let delay = self.stack.poll_delay(now(guest), service.sockets())?;
+        Some(guest.now() + delay.into())
+    }
+
+    /// Lets go of it when its nodes are gone.
+    pub(crate) fn abandon(self, store: &mut Store) {
+        self.network.abandon(store);
+    }
+}
+
+impl Source for Interface {
+    fn port(&self) -> Option<Port> {
+        self.network.port()
+    }
+
+    fn ready(&mut self) -> bool {
+        self.network.ready()
+    }
+}
+
+/// The words on the command line that give an interface its address; the first is for interface 0.
+const KEYS: [&str; INTERFACES] = ["ip", "ip1", "ip2", "ip3"];
+
+/// Says which addresses on the command line are none.
+pub(crate) fn check_options(guest: &Guest, console: &mut Option<Console>) {
+    for key in KEYS {
+        if let Some(value) = guest.option(key)
+            && value != "dhcp"
+            && value.parse::<Ipv4Cidr>().is_err()
+        {
+            say(console, format_args!("{key}={value} is not ADDRESS/LENGTH: using DHCP\n"));
+        }
+    }
+}
+
+/// The address that the command line gives an interface. `dhcp`, or nothing, is none.
+fn address(guest: &Guest, id: DeviceId) -> Option<Ipv4Cidr> {
+    let key = KEYS.get(usize::try_from(id.number()).ok()?)?;
+    guest.option(key)?.parse().ok()
+}
+
+fn set_address(stack: &mut iface::Interface, address: Option<Ipv4Cidr>) {
+    stack.update_ip_addrs(|addresses| {
+        addresses.clear();
+        if let Some(address) = address {
+            // There is place for one.
+            let _ = addresses.push(address.into());
+        }
+    });
+}
+
+fn set_gateway(stack: &mut iface::Interface, gateway: Option<Ipv4Address>) {
+    match gateway {
+        // As above.
+        Some(gateway) => _ = stack.routes_mut().add_default_ipv4_route(gateway),
+        None => _ = stack.routes_mut().remove_default_ipv4_route(),
+    }
+}
+
+fn now(guest: &Guest) -> Instant {
+    Instant::from_micros(i64::try_from(guest.now().as_nanos() / 1000).unwrap_or(i64::MAX))
+}

@@ -1,0 +1,285 @@
+//! A disk: the frontend of blkif.h, one request at a time.
+//!
+//! One ring page and `SEGMENTS` pages of buffers, granted to the backend as long as the device exists. Sectors have 512
+//! bytes, in this interface as on the ring; a disk with a larger sector takes whole ones only.
+
+use core::fmt;
+use core::time::Duration;
+
+use crate::channel::Channel;
+use crate::device::{Class, DeviceError, DeviceId, Devices, Driver, Frontend, Link, State};
+use crate::event::{Port, Source, Wake};
+use crate::front_ring::{BadBackend, FrontRing};
+use crate::grant::Access;
+use crate::memory::{DeviceMemory, Granted};
+use crate::store::{Store, Token};
+use request::{Operation, REQUEST, RESPONSE, Request, Response};
+
+pub use name::device_id;
+
+mod name;
+mod request;
+
+/// Bytes of a sector.
+pub const SECTOR: usize = 512;
+
+/// The pages of data that a request can have: `BLKIF_MAX_SEGMENTS_PER_REQUEST`.
+const SEGMENTS: usize = 11;
+
+/// The pages of one disk: the ring and the buffers of one request.
+pub const DISK_PAGES: usize = 1 + SEGMENTS;
+const RING: usize = 0;
+const BUFFERS: usize = 1;
+
+/// Memory for `N` disks, 48 KiB each.
+pub type DiskMemory<const N: usize> = DeviceMemory<N, DISK_PAGES>;
+
+/// How long a backend may take for one request: generous, a disk may be slow to spin up, but an end.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// What a disk is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Geometry {
+    /// Its size, in sectors of 512 bytes.
+    pub sectors: u64,
+    /// Bytes of its own sectors: what it is read and written in.
+    pub sector_size: usize,
+    /// Whether it takes no writes.
+    pub read_only: bool,
+    /// Whether it has a cache that can be flushed.
+    pub flush: bool,
+}
+
+/// Why a request was not done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DiskError {
+    /// The disk is not connected.
+    NotConnected,
+    /// The disk takes no writes.
+    ReadOnly,
+    /// The disk has no such sectors, or the bytes are no whole sectors of it.
+    Range,
+    /// The disk cannot do this.
+    Unsupported,
+    /// The backend could not do it.
+    Failed,
+    /// The backend broke the protocol or fell silent: the disk is of no more use.
+    Backend,
+}
+
+impl fmt::Display for DiskError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            DiskError::NotConnected => "not connected",
+            DiskError::ReadOnly => "read-only",
+            DiskError::Range => "out of range",
+            DiskError::Unsupported => "not supported",
+            DiskError::Failed => "the backend reports an error",
+            DiskError::Backend => "the backend broke the protocol",
+        })
+    }
+}
+
+impl From<BadBackend> for DiskError {
+    fn from(_: BadBackend) -> Self {
+        DiskError::Backend
+    }
+}
+
+/// A disk.
+#[derive(Debug)]
+pub struct Disk {
+    frontend: Frontend,
+    queue: Queue,
+}
+
+impl Disk {
+    /// Takes disk `id`. `token` is one that no other watch of the application uses.
+    pub fn open<const N: usize>(
+        devices: Devices,
+        store: &mut Store,
+        memory: &'static DiskMemory<N>,
+        id: DeviceId,
+        token: Token,
+    ) -> Result<Disk, DeviceError> {
+        let frontend = Frontend::open(store, Class::Disk, id, token)?;
+        let pages = Granted::new(memory, devices.grants, frontend.backend(), |_| Access::Write)?;
+        let channel = Channel::open(devices.events, frontend.backend())?;
+        frontend.watch(store)?;
+        Ok(Disk { frontend, queue: Queue::new(pages, channel, id) })
+    }
+
+    /// Goes on with connecting or ending, if the backend changed its state. To be called after each wait for the store.
+    pub fn advance(&mut self, store: &mut Store) -> Result<Link, DeviceError> {
+        if self.queue.broken && self.frontend.link() < Link::Closing {
+            self.frontend.close(store);
+        }
+        self.frontend.advance(store, &mut self.queue)?;
+        if self.frontend.link() != Link::Connected {
+            self.queue.geometry = None;
+        }
+        Ok(self.frontend.link())
+    }
+
+    /// Begins to end the connection; `advance` goes on with it until it is `Gone`.
+    pub fn close(&mut self, store: &mut Store) {
+        self.frontend.close(store);
+    }
+
+    /// What the disk is, once it is connected.
+    pub fn geometry(&self) -> Option<Geometry> {
+        self.queue.geometry
+    }
+
+    /// Reads the sectors from `sector` on.
+    pub fn read(&mut self, sector: u64, bytes: &mut [u8]) -> Result<(), DiskError> {
+        self.queue.check(sector, bytes.len())?;
+        for (sector, bytes) in (sector..).step_by(Request::MOST_SECTORS).zip(bytes.chunks_mut(Request::MOST_BYTES)) {
+            self.queue.exchange(Operation::Read, sector, bytes.len())?;
+            self.queue.copy_out(bytes);
+        }
+        Ok(())
+    }
+
+    /// Writes the sectors from `sector` on. They may be in the disk's cache afterwards: `flush` makes them last.
+    pub fn write(&mut self, sector: u64, bytes: &[u8]) -> Result<(), DiskError> {
+        if self.queue.check(sector, bytes.len())?.read_only {
+            return Err(DiskError::ReadOnly);
+        }
+        for (sector, bytes) in (sector..).step_by(Request::MOST_SECTORS).zip(bytes.chunks(Request::MOST_BYTES)) {
+            self.queue.copy_in(bytes);
+            self.queue.exchange(Operation::Write, sector, bytes.len())?;
+        }
+        Ok(())
+    }
+
+    /// Makes what was written last.
+    pub fn flush(&mut self) -> Result<(), DiskError> {
+        if !self.queue.check(0, 0)?.flush {
+            return Err(DiskError::Unsupported);
+        }
+        self.queue.exchange(Operation::Flush, 0, 0)
+    }
+}
+
+/// A disk's events belong to its requests, which wait for them. What is left to wait for comes by the store.
+impl Source for Disk {
+    fn port(&self) -> Option<Port> {
+        None
+    }
+
+    fn ready(&mut self) -> bool {
+        false
+    }
+}
+
+/// The ring, its buffers and its event channel.
+#[derive(Debug)]
+struct Queue {
+    pages: Granted<DISK_PAGES>,
+    channel: Channel,
+    ring: FrontRing<REQUEST>,
+    id: DeviceId,
+    /// The number of the last request.
+    last: u64,
+    geometry: Option<Geometry>,
+    /// The backend broke the protocol, or has a request still.
+    broken: bool,
+}
+
+impl Queue {
+    fn new(pages: Granted<DISK_PAGES>, channel: Channel, id: DeviceId) -> Queue {
+        let ring = FrontRing::new(pages.page(RING));
+        Queue { pages, channel, ring, id, last: 0, geometry: None, broken: false }
+    }
+
+    /// Whether the disk has `length` bytes from `sector` on.
+    fn check(&self, sector: u64, length: usize) -> Result<Geometry, DiskError> {
+        if self.broken {
+            return Err(DiskError::Backend);
+        }
+        let geometry = self.geometry.ok_or(DiskError::NotConnected)?;
+        let end = sector.checked_add((length / SECTOR) as u64).ok_or(DiskError::Range)?;
+        let unit = (geometry.sector_size / SECTOR) as u64;
+        if end > geometry.sectors || !sector.is_multiple_of(unit) || !length.is_multiple_of(geometry.sector_size) {
+            return Err(DiskError::Range);
+        }
+        Ok(geometry)
+    }
+
+    /// Makes a request of `length` bytes and waits for its response.
+    fn exchange(&mut self, operation: Operation, sector: u64, length: usize) -> Result<(), DiskError> {
+        let result = self.try_exchange(operation, sector, length);
+        // What came late would be taken for the answer to the next.
+        self.broken |= result == Err(DiskError::Backend);
+        result
+    }
+
+    fn try_exchange(&mut self, operation: Operation, sector: u64, length: usize) -> Result<(), DiskError> {
+        self.last = self.last.wrapping_add(1);
+        let request = Request { operation, disk: self.id, id: self.last, sector, length };
+        self.ring.push(&request.encode(|segment| self.pages.reference(BUFFERS + segment)))?;
+        if self.ring.publish() {
+            self.channel.notify();
+        }
+        let ring = &mut self.ring;
+        // A bad ring ends the wait, too; `pop` reports it.
+        let done = || ring.arm() != Ok(false);
+        if self.channel.events().wait_until(self.channel.port(), PATIENCE, done) == Wake::TimedOut {
+            return Err(DiskError::Backend);
+        }
+        let response = self.ring.pop::<RESPONSE>()?.ok_or(DiskError::Backend)?;
+        Response::decode(response).check(&request)
+    }
+
+    fn copy_in(&self, bytes: &[u8]) {
+        for (index, piece) in bytes.chunks(crate::page::PAGE).enumerate() {
+            self.pages.page(BUFFERS + index).write(0, piece);
+        }
+    }
+
+    fn copy_out(&self, bytes: &mut [u8]) {
+        for (index, piece) in bytes.chunks_mut(crate::page::PAGE).enumerate() {
+            self.pages.page(BUFFERS + index).read(0, piece);
+        }
+    }
+}
+
+impl Driver for Queue {
+    const PUBLISHED: State = State::Initialised;
+
+    fn publish(&mut self, frontend: &Frontend, store: &mut Store) -> Result<(), DeviceError> {
+        frontend.write(store, "ring-ref", self.pages.reference(RING).number())?;
+        frontend.write(store, "event-channel", self.channel.port().number())?;
+        frontend.write(store, "protocol", "x86_64-abi")?;
+        frontend.write(store, "feature-large-sector-size", 1)
+    }
+
+    fn connect(&mut self, frontend: &Frontend, store: &mut Store) -> Result<(), DeviceError> {
+        let mut number = |key| frontend.backend_number(store, key);
+        let sectors = number("sectors")?.ok_or(DeviceError::Node("sectors"))?;
+        let sector_size = number("sector-size")?.ok_or(DeviceError::Node("sector-size"))?;
+        let info = number("info")?.ok_or(DeviceError::Node("info"))?;
+        let flush = number("feature-flush-cache")?.unwrap_or(0);
+        self.geometry = Some(geometry(sectors, sector_size, info, flush)?);
+        Ok(())
+    }
+}
+
+/// What the backend told, if a disk can be like that.
+fn geometry(sectors: u64, sector_size: u64, info: u64, flush: u64) -> Result<Geometry, DeviceError> {
+    /// `VDISK_READONLY`
+    const READ_ONLY: u64 = 4;
+    let size = usize::try_from(sector_size).map_err(|_| DeviceError::Node("sector-size"))?;
+    if !size.is_power_of_two() || !(SECTOR..=crate::page::PAGE).contains(&size) {
+        return Err(DeviceError::Node("sector-size"));
+    }
+    if sectors > u64::MAX / SECTOR as u64 {
+        return Err(DeviceError::Node("sectors"));
+    }
+    Ok(Geometry { sectors, sector_size: size, read_only: info & READ_ONLY != 0, flush: flush != 0 })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,133 @@
+//! How far a device and its backend are, and what follows.
+//!
+//! ```text
+//!            backend InitWait               backend Connected
+//!   Offered ------------------> Published -------------------> Connected
+//!      |                            |                              |
+//!      +---- backend Closing, or Closed, or we want to end it -----+
+//!                                   |
+//!                                   v        backend Closing or Closed
+//!                                Closing ----------------------------> Closed
+//!                                                                         |
+//!   from anywhere, if the backend's nodes are gone:    backend Closed or gone
+//!                                   +------------------------------> Gone
+//! ```
+
+/// `enum xenbus_state` in io/xenbus.h, as far as we know it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    Initialising = 1,
+    InitWait = 2,
+    Initialised = 3,
+    Connected = 4,
+    Closing = 5,
+    Closed = 6,
+}
+
+impl State {
+    /// None for what is none of these: nothing follows from it.
+    pub(crate) fn new(number: u64) -> Option<State> {
+        use State::{Closed, Closing, Connected, InitWait, Initialised, Initialising};
+        [Initialising, InitWait, Initialised, Connected, Closing, Closed]
+            .into_iter()
+            .find(|state| *state as u64 == number)
+    }
+}
+
+/// What a backend's node `state` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Backend {
+    Is(State),
+    /// Something from which nothing follows.
+    Unknown,
+    /// There is no such node.
+    Missing,
+}
+
+/// How far a device is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Link {
+    /// It waits for its backend to be ready.
+    Offered,
+    /// The backend was told where the rings are.
+    Published,
+    /// It works.
+    Connected,
+    /// It is about to end.
+    Closing,
+    /// It is of no more use to us; the backend lets go of it.
+    Closed,
+    /// There is nothing left: drop it.
+    Gone,
+}
+
+/// What follows for a device at `link` from what its backend says. None: nothing.
+pub(crate) fn next(link: Link, backend: Backend) -> Option<Link> {
+    use State::{Closed, Closing, Connected, InitWait, Initialised};
+    match (link, backend) {
+        (Link::Gone, _) => None,
+        (_, Backend::Missing) => Some(Link::Gone),
+        (Link::Offered, Backend::Is(InitWait | Initialised)) => Some(Link::Published),
+        (Link::Published, Backend::Is(Connected)) => Some(Link::Connected),
+        (Link::Offered | Link::Published | Link::Connected, Backend::Is(Closing | Closed)) => Some(Link::Closing),
+        (Link::Closing, Backend::Is(Closing | Closed)) => Some(Link::Closed),
+        (Link::Closed, Backend::Is(Closed)) => Some(Link::Gone),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn run(states: &[Backend]) -> Vec<Link> {
+        let mut links = vec![Link::Offered];
+        for backend in states {
+            while let Some(link) = next(links[links.len() - 1], *backend) {
+                links.push(link);
+            }
+        }
+        links
+    }
+
+    #[test]
+    fn a_whole_life() {
+        let states = [1, 2, 2, 4, 5, 6].map(|number| State::new(number).map_or(Backend::Unknown, Backend::Is));
+        let expected = [Link::Offered, Link::Published, Link::Connected, Link::Closing, Link::Closed, Link::Gone];
+        assert_eq!(run(&states), expected);
+    }
+
+    #[test]
+    fn a_backend_that_goes_away_ends_it() {
+        assert_eq!(
+            run(&[Backend::Is(State::InitWait), Backend::Missing]),
+            [Link::Offered, Link::Published, Link::Gone]
+        );
+        assert_eq!(run(&[Backend::Is(State::Closed)]), [Link::Offered, Link::Closing, Link::Closed, Link::Gone]);
+    }
+
+    #[test]
+    fn nothing_follows_from_nonsense() {
+        assert_eq!(State::new(0), None);
+        assert_eq!(State::new(u64::MAX), None);
+        assert_eq!(run(&[Backend::Unknown, Backend::Is(State::Connected)]), [Link::Offered]);
+    }
+
+    proptest! {
+        /// Whatever a backend says, in whatever order: a device goes forward only, and so comes to an end.
+        #[test]
+        fn forward_only(numbers in prop::collection::vec(0u64..10, 0..50)) {
+            let states: Vec<_> = numbers
+                .into_iter()
+                .map(|number| match State::new(number) {
+                    Some(state) => Backend::Is(state),
+                    None if number == 9 => Backend::Missing,
+                    None => Backend::Unknown,
+                })
+                .collect();
+            prop_assert!(run(&states).is_sorted());
+        }
+    }
+}
