@@ -8,8 +8,9 @@ use anyhow::{Context, Result, bail};
 
 use crate::run::{self, Tool};
 
-/// What the workspace needs to be compiled. libxen-dev brings the headers that h2-sys is generated from, libclang-dev what reads them.
-pub(crate) const BUILD: &[&str] = &["gcc", "libc6-dev", "libclang-dev", "libxen-dev", "pkg-config"];
+/// What the workspace needs to be compiled. libxen-dev brings the headers that h2-sys is generated from, libclang-dev what reads
+/// them; xendevd hears of devices through libudev.
+pub(crate) const BUILD: &[&str] = &["gcc", "libc6-dev", "libclang-dev", "libudev-dev", "libxen-dev", "pkg-config"];
 
 /// What the lab needs: the emulator with its firmware, and what makes the disk of its host.
 pub(crate) const LAB: &[&str] = &[

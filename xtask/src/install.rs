@@ -1,18 +1,22 @@
 //! `cargo xtask install`: our software in its places, for packagers, for the lab, and for a host of one's own.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::run::Tool;
 use crate::{deps, files};
 
-/// The completions as they are generated, and where Debian's shells look for them.
+/// What the completions are called as they are generated, and where Debian's shells look for them; {} is the program.
 const COMPLETIONS: &[(&str, &str)] = &[
-    ("chaos.bash", "bash-completion/completions/chaos"),
-    ("_chaos", "zsh/vendor-completions/_chaos"),
-    ("chaos.fish", "fish/vendor_completions.d/chaos.fish"),
+    ("{}.bash", "bash-completion/completions/{}"),
+    ("_{}", "zsh/vendor-completions/_{}"),
+    ("{}.fish", "fish/vendor_completions.d/{}.fish"),
 ];
+
+/// Programs: name, package, folder below the prefix.
+const PROGRAMS: &[(&str, &str, &str)] = &[("chaos", "chaos-cli", "bin"), ("xendevd", "xendevd", "sbin")];
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
@@ -34,28 +38,58 @@ pub(crate) fn install(destdir: &Path, prefix: &Path) -> Result<()> {
     deps::ensure(deps::BUILD)?;
     let workspace = files::workspace()?;
     let place = destdir.join(prefix.strip_prefix("/").unwrap_or(prefix));
-    cargo(&workspace).args(["build", "--quiet", "--release", "--package", "chaos-cli", "--bins"]).run()?;
-    files::install(&files::target()?.join("release/chaos"), &place.join("bin/chaos"), 0o755)?;
+    let mut build = cargo(&workspace).args(["build", "--quiet", "--release", "--bins"]);
+    for (_, package, _) in PROGRAMS {
+        build = build.args(["--package", package]);
+    }
+    build.run()?;
+    for (program, _, folder) in PROGRAMS {
+        files::install(&files::target()?.join("release").join(program), &place.join(folder).join(program), 0o755)?;
+    }
+    install_daemon(&workspace.join("xendevd"), destdir, prefix)?;
     install_docs(&workspace, &place.join("share"))
 }
 
-/// The manual, the shells' completions and the examples.
+/// What goes with xendevd: its unit, and the script that libxl runs for devices that it serves.
+fn install_daemon(from: &Path, destdir: &Path, prefix: &Path) -> Result<()> {
+    let place = destdir.join(prefix.strip_prefix("/").unwrap_or(prefix));
+    let adapted = |name: &str| -> Result<String> {
+        let path = from.join(name);
+        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        Ok(text.replace("/usr/local/bin/xendevd", &prefix.join("sbin/xendevd").display().to_string()))
+    };
+    files::write(&place.join("lib/systemd/system/xendevd.service"), adapted("xendevd.service")?, 0o644)?;
+    // Where libxl looks for scripts that are named without a folder.
+    files::write(&destdir.join("etc/xen/scripts/xendevd-hook"), adapted("xendevd-hook")?, 0o755)
+}
+
+/// The manual, the shells' completions, the examples, and the pages on the daemon.
 fn install_docs(workspace: &Path, share: &Path) -> Result<()> {
-    let made = tempfile::tempdir()?;
-    // A program of its own, so that xtask can be built where the Xen headers are still missing.
-    cargo(workspace)
-        .args(["run", "--quiet", "--release", "--package", "chaos-cli", "--example", "gen-docs", "--"])
-        .arg(made.path())
-        .run()?;
-    for page in files::sorted_dir(&made.path().join("man1"))? {
-        files::install(&page, &share.join("man/man1").join(name(&page)), 0o644)?;
+    for (program, package, _) in PROGRAMS {
+        let made = tempfile::tempdir()?;
+        // A program of its own, so that xtask can be built where the Xen headers are still missing.
+        cargo(workspace)
+            .args(["run", "--quiet", "--release", "--package", package, "--example", "gen-docs", "--"])
+            .arg(made.path())
+            .run()?;
+        for section in
+            files::sorted_dir(made.path())?.iter().filter(|dir| name(dir).to_string_lossy().starts_with("man"))
+        {
+            for page in files::sorted_dir(section)? {
+                files::install(&page, &share.join("man").join(name(section)).join(name(&page)), 0o644)?;
+            }
+        }
+        for (made_as, place) in COMPLETIONS {
+            let from = made.path().join("completions").join(made_as.replace("{}", program));
+            files::install(&from, &share.join(place.replace("{}", program)), 0o644)?;
+        }
     }
-    let completions = made.path().join("completions");
-    for (made, place) in COMPLETIONS {
-        files::install(&completions.join(made), &share.join(place), 0o644)?;
+    let docs = share.join("doc/lightvm");
+    for page in files::find(&workspace.join("docs"), "md")? {
+        files::install(&page, &docs.join(name(&page)), 0o644)?;
     }
     for example in files::sorted_dir(&workspace.join("docs/examples"))? {
-        files::install(&example, &share.join("doc/lightvm/examples").join(name(&example)), 0o644)?;
+        files::install(&example, &docs.join("examples").join(name(&example)), 0o644)?;
     }
     Ok(())
 }

@@ -11,6 +11,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("h2-sys", &[]),
     ("libh2", &["h2-sys"]),
     ("h2-fake", &["libh2"]),
+    ("loopctl", &[]),
+    ("xendevd", &["libh2", "loopctl"]),
     ("chaos-cli", &["libh2"]),
     ("guest-runtime", &[]),
     ("noop", &["guest-runtime"]),

@@ -47,6 +47,9 @@ pub(crate) fn build(dir: &Path, options: &Options, image: &Image, job: &Job<'_>,
     fs::create_dir_all(root.join("var/log/xen/console"))?;
     if !options.bare {
         install::install(&root, Path::new("/usr"))?;
+        // As systemctl enable does it.
+        let wanted = root.join("etc/systemd/system/multi-user.target.wants/xendevd.service");
+        files::link(Path::new("/usr/lib/systemd/system/xendevd.service"), &wanted)?;
         guests::install(&root.join("guests"), &image.guest_modules())?;
     }
     write_session(&root.join(LAB), options, job, mark)?;

@@ -1,0 +1,167 @@
+//! Looks for guests that have ended, and acts when it is time.
+
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use h2::config::StopAction;
+use h2::error::{ErrorKind, OpenError};
+use h2::lifecycle::{Ended, Outcome};
+use h2::store::Store;
+use h2::{Error, Hypervisor};
+use uuid::Uuid;
+
+use super::pace::{Pace, Plan};
+use crate::protocol::RestartStatus;
+use crate::xenstore::chain;
+
+/// xenstored's own watch for domains that have ended (docs/misc/xenstore.txt).
+const DOMAIN_ENDED: &str = "@releaseDomain";
+
+/// What keeps guests alive that are to be.
+#[derive(Debug, Default)]
+pub(super) struct Keeper {
+    session: Option<(Hypervisor, Store)>,
+    pace: Pace,
+    /// What went wrong with whom the last time.
+    errors: HashMap<Uuid, String>,
+    restarts: Vec<(RestartStatus, Option<Instant>)>,
+}
+
+impl Keeper {
+    /// Connects to the hypervisor and to xenstored, if that is not done. Whether it was done now.
+    pub(super) fn open(&mut self) -> Result<bool, OpenError> {
+        if self.session.is_some() {
+            return Ok(false);
+        }
+        let hypervisor = Hypervisor::open()?;
+        let store = Store::open()?;
+        store
+            .add_watch(DOMAIN_ENDED, "ended")
+            .map_err(|error| OpenError::StoreNotAnswering { reason: chain(&error) })?;
+        self.session = Some((hypervisor, store));
+        Ok(true)
+    }
+
+    pub(super) fn descriptor(&self) -> Option<OwnedFd> {
+        self.session.as_ref()?.1.descriptor().ok()
+    }
+
+    /// Takes the events that have come. Whether there were some.
+    pub(super) fn take_events(&mut self) -> bool {
+        let mut any = false;
+        while let Some((_, store)) = &self.session {
+            match store.next_event(Duration::ZERO) {
+                Ok(Some(_)) => any = true,
+                Ok(None) => break,
+                Err(error) => {
+                    log::warn!("{}", chain(&error));
+                    self.session = None;
+                }
+            }
+        }
+        any
+    }
+
+    pub(super) fn next(&self) -> Option<Instant> {
+        self.pace.next()
+    }
+
+    pub(super) fn retry(&mut self, now: Instant) {
+        self.pace.retry(now);
+    }
+
+    pub(super) fn restarts(&self) -> Vec<(RestartStatus, Option<Instant>)> {
+        self.restarts.clone()
+    }
+
+    /// Looks at all guests that have ended, and does what is due. `stop` says that there is no time for another one.
+    pub(super) fn look(&mut self, stop: impl Fn() -> bool) {
+        let Some((hypervisor, _)) = &self.session else { return };
+        let ended = match hypervisor.ended() {
+            Ok(ended) => ended,
+            Err(error) => {
+                log::error!("guests that have ended cannot be listed: {}", chain(&error));
+                // A connection that is broken is made anew; one that is not does no harm by that.
+                self.session = None;
+                return;
+            }
+        };
+        let now = Instant::now();
+        let uuids: Vec<Uuid> = ended.iter().map(Ended::uuid).collect();
+        self.pace.forget(&uuids, now);
+        self.errors.retain(|uuid, _| uuids.contains(uuid));
+        self.restarts.clear();
+        for guest in ended {
+            let plan = self.plan(&guest, now);
+            if plan.at.is_some_and(|at| at <= now) && !stop() {
+                self.carry_out(guest, plan);
+            } else {
+                self.note(guest.name().to_owned(), guest.uuid(), guest.reason().to_string(), plan);
+            }
+        }
+    }
+
+    fn plan(&mut self, guest: &Ended, now: Instant) -> Plan {
+        let mut plan = self.pace.plan(guest.uuid(), guest.domain(), guest.reason(), now);
+        // Only a restart may come too soon.
+        if plan.is_new && guest.action() != StopAction::Restart {
+            plan.at = Some(now);
+        }
+        if plan.is_new {
+            let wait = plan.at.map_or(Duration::ZERO, |at| at.saturating_duration_since(now));
+            let then = match guest.action() {
+                StopAction::Restart if wait.is_zero() => "it is started again".to_owned(),
+                StopAction::Restart => {
+                    format!("it is started again in {} s: {} quick ends in a row", wait.as_secs(), plan.in_a_row)
+                }
+                StopAction::Preserve => "its domain is kept".to_owned(),
+                _ => "it is destroyed".to_owned(),
+            };
+            log::info!("{} (domain {}) has ended: {}; {then}", guest.name(), guest.domain(), guest.reason());
+        }
+        plan
+    }
+
+    fn carry_out(&mut self, guest: Ended, plan: Plan) {
+        let (name, uuid, reason) = (guest.name().to_owned(), guest.uuid(), guest.reason().to_string());
+        let result = guest.carry_out();
+        let now = Instant::now();
+        match result {
+            Ok(Outcome::Restarted(domain)) => {
+                log::info!("{name} runs again as domain {domain}");
+                self.pace.started(uuid, now);
+            }
+            Ok(Outcome::Busy) => self.pace.busy(uuid, now),
+            Ok(outcome) => log::debug!("{name}: {outcome:?}"),
+            Err(error) => {
+                let text = chain(&error);
+                let again = self.pace.failed(uuid, may_pass(&error), now);
+                match again {
+                    Some(at) => {
+                        let wait = at.saturating_duration_since(now).as_secs();
+                        log::warn!("{name} could not be dealt with: {text}; another try in {wait} s");
+                    }
+                    None => log::error!(
+                        "{name} could not be dealt with, and is not tried again until xendevd is reloaded: {text}"
+                    ),
+                }
+                self.errors.insert(uuid, text);
+                self.note(name, uuid, reason, Plan { at: again, ..plan });
+                // Its connection to xenstored may be what is broken.
+                self.session = None;
+            }
+        }
+    }
+
+    fn note(&mut self, guest: String, uuid: Uuid, reason: String, plan: Plan) {
+        let error = self.errors.get(&uuid).cloned();
+        let status = RestartStatus { guest, uuid, reason, in_a_row: plan.in_a_row, in_ms: None, error };
+        self.restarts.push((status, plan.at));
+    }
+}
+
+/// Whether the same might work a little later.
+fn may_pass(error: &Error) -> bool {
+    !matches!(error.kind(), ErrorKind::Input | ErrorKind::NotFound)
+}
