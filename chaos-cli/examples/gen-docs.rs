@@ -25,11 +25,7 @@ pub(crate) fn generate(out: &Path) -> Result<()> {
     fs::create_dir_all(&pages).with_context(|| format!("cannot make {}", pages.display()))?;
     let mut command = chaos_cli::command().disable_help_subcommand(true);
     command.build();
-    let names: Vec<String> = command.get_subcommands().map(page_name).collect();
-    write_page(&command, &pages, &names)?;
-    for subcommand in command.get_subcommands() {
-        write_page(subcommand, &pages, &["chaos".to_owned()])?;
-    }
+    write_pages(&command, None, &pages)?;
 
     let completions = out.join("completions");
     fs::create_dir_all(&completions).with_context(|| format!("cannot make {}", completions.display()))?;
@@ -39,6 +35,13 @@ pub(crate) fn generate(out: &Path) -> Result<()> {
             .with_context(|| format!("cannot write the completions for {shell}"))?;
     }
     Ok(())
+}
+
+/// A command's page, and those of its subcommands; each refers to those next to it.
+fn write_pages(command: &Command, above: Option<&Command>, folder: &Path) -> Result<()> {
+    let see_also: Vec<String> = above.into_iter().chain(command.get_subcommands()).map(page_name).collect();
+    write_page(command, folder, &see_also)?;
+    command.get_subcommands().try_for_each(|subcommand| write_pages(subcommand, Some(command), folder))
 }
 
 fn page_name(command: &Command) -> String {
@@ -69,6 +72,9 @@ fn render(command: &Command, see_also: &[String], page: &mut Vec<u8>) -> Result<
     man.render_options_section(page)?;
     if command.has_subcommands() {
         man.render_subcommands_section(page)?;
+    }
+    // The whole program's page; the others refer to it.
+    if command.get_name() == "chaos" {
         exit_status(page)?;
         files(page)?;
     } else {

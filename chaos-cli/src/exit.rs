@@ -28,12 +28,12 @@ pub const TABLE: &[(&str, &str)] = &[
     ("0", "success"),
     ("1", "the operation failed"),
     ("2", "the command line, the guest configuration or an image is wrong"),
-    ("3", "there is no such guest"),
-    ("4", "the name is in use"),
+    ("3", "there is no such guest, or it has no such device"),
+    ("4", "the name is in use, or the guest has such a device already"),
     ("5", "the host has too little memory"),
     ("6", "the guest did not do in time what it was asked"),
     ("7", "no usable Xen: not under Xen, not in its dom0, no permission, or wrong version"),
-    ("8", "a daemon of the host, such as xenstored, does not answer"),
+    ("8", "a daemon of the host, such as xenstored or xendevd, does not answer"),
     ("128+N", "stopped by signal N: 130 by SIGINT, 143 by SIGTERM"),
 ];
 
@@ -72,7 +72,8 @@ fn code_of_one(error: &(dyn std::error::Error + 'static)) -> Option<Code> {
         .downcast_ref::<h2::Error>()
         .map(h2::Error::kind)
         .or_else(|| error.downcast_ref::<h2::CreateError>().map(h2::CreateError::kind))
-        .or_else(|| error.downcast_ref::<h2::OpenError>().map(h2::OpenError::kind))?;
+        .or_else(|| error.downcast_ref::<h2::OpenError>().map(h2::OpenError::kind))
+        .or_else(|| error.downcast_ref::<h2::DeviceError>().map(h2::DeviceError::kind))?;
     Some(Code::from(kind))
 }
 

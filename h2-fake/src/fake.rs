@@ -14,6 +14,7 @@ use h2::{DomId, Hypervisor, OpenError, Options};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::backends::{self, Backends, Frontends};
 use crate::guest::{Guest, Reaction};
 use crate::host::Host;
 use crate::hypercalls::FakeCalls;
@@ -94,8 +95,11 @@ impl Shared {
         self.session.borrow_mut().fire(path);
     }
 
-    /// Lets every guest that runs take one step.
+    /// Lets every device, and every guest that runs, take one step.
     pub(crate) fn react(&self, host: &mut Host) {
+        for node in backends::react(host) {
+            self.fire(&node);
+        }
         let running: Vec<DomId> = host.domains.iter().filter(|(_, guest)| guest.runs()).map(|(&id, _)| id).collect();
         for id in running {
             let node = format!("/local/domain/{id}/control/shutdown");
@@ -135,9 +139,9 @@ impl Shared {
     fn remove_guest(&self, host: &mut Host, id: DomId) {
         let home = format!("/local/domain/{id}");
         let vm = host.tree.read(&format!("{home}/vm")).ok().flatten().unwrap_or_default();
-        let backend = format!("/local/domain/0/backend/console/{id}");
+        let backends = ["console", "vif", "vbd"].map(|class| format!("/local/domain/0/backend/{class}/{id}"));
         let vm = String::from_utf8_lossy(&vm).into_owned();
-        for path in [home, format!("/libxl/{id}"), backend, vm] {
+        for path in [home, format!("/libxl/{id}"), vm].into_iter().chain(backends) {
             for gone in host.tree.remove(&path).unwrap_or_default() {
                 self.fire(&gone);
             }
@@ -204,7 +208,15 @@ impl FakeHost {
     /// # Errors
     /// As [`Options::over`].
     pub fn open(&self, state_dir: &Path) -> Result<Hypervisor, OpenError> {
-        Options::default().state_dir(state_dir).over(self.hypercalls(), Some(self.store()))
+        self.open_with(&Options::default().state_dir(state_dir))
+    }
+
+    /// As [`open`](Self::open), with other options.
+    ///
+    /// # Errors
+    /// As [`Options::over`].
+    pub fn open_with(&self, options: &Options) -> Result<Hypervisor, OpenError> {
+        options.over(self.hypercalls(), Some(self.store()))
     }
 
     /// The hypervisor's side of the seam.
@@ -273,6 +285,16 @@ impl FakeHost {
         if let Ok(guest) = self.shared.host.borrow_mut().guest(id) {
             guest.reaction = reaction;
         }
+    }
+
+    /// What the backends' side does with devices from here on.
+    pub fn set_backends(&self, backends: Backends) {
+        self.shared.host.borrow_mut().backends = backends;
+    }
+
+    /// What guests do with their devices from here on.
+    pub fn set_frontends(&self, frontends: Frontends) {
+        self.shared.host.borrow_mut().frontends = frontends;
     }
 
     /// A guest ends by itself (`SHUTDOWN_*` of xen/include/public/sched.h).

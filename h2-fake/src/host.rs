@@ -9,6 +9,7 @@ use h2::id::{KiB, MiB};
 use h2::seam::NewDomain;
 use serde::{Deserialize, Serialize};
 
+use crate::backends::{Backends, Frontends};
 use crate::guest::{Guest, Reaction};
 use crate::tree::Tree;
 
@@ -24,6 +25,8 @@ pub(crate) struct Host {
     pub(crate) domains: BTreeMap<DomId, Guest>,
     pub(crate) introduced: BTreeMap<DomId, u32>,
     pub(crate) tree: Tree,
+    pub(crate) backends: Backends,
+    pub(crate) frontends: Frontends,
     pub(crate) total: KiB,
     pub(crate) free: KiB,
     next: u16,
@@ -74,6 +77,8 @@ impl Host {
             domains: BTreeMap::from([(DomId::DOM0, control)]),
             introduced: BTreeMap::from([(DomId::DOM0, 1)]),
             tree,
+            backends: Backends::default(),
+            frontends: Frontends::default(),
             total,
             free: KiB::new(total.get() - dom0.get()),
             next: 1,

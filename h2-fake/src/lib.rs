@@ -15,6 +15,7 @@
 //! - [`Fault`] is what can happen at a call.
 //! - [`Snapshot`] is a picture of the host that can be compared.
 //! - [`Guest`] and [`Reaction`]: a domain, and what it does when it is asked to end.
+//! - [`Backends`] and [`Frontends`]: what the two ends of devices do.
 //!
 //! The fake refuses what Xen and xenstored refuse where a test could otherwise pass by mistake: calls on domains that are not
 //! there, steps in the wrong order, malformed paths. It is a model of bookkeeping alone: nothing it does is a measurement,
@@ -22,6 +23,7 @@
 
 #![deny(missing_docs)]
 
+mod backends;
 mod builder;
 mod fake;
 mod guest;
@@ -33,6 +35,7 @@ mod snapshot;
 mod store;
 mod tree;
 
+pub use backends::{Backends, Frontends};
 pub use fake::FakeHost;
 pub use guest::{Guest, Reaction};
 pub use plan::{Call, Fault, When};

@@ -55,9 +55,11 @@ impl Session {
         Ok(())
     }
 
-    /// Whether there was such a watch.
+    /// Whether there was such a watch. Its events that wait are dropped, as the client does.
     pub(crate) fn unwatch(&mut self, id: Id, path: &str, token: &str) -> Result<bool, i32> {
-        Ok(self.get(id)?.watches.remove(&(path.to_owned(), token.to_owned())))
+        let connection = self.get(id)?;
+        connection.events.retain(|(fired, with)| with != token || !fires(path, fired));
+        Ok(connection.watches.remove(&(path.to_owned(), token.to_owned())))
     }
 
     /// Takes a watch back, whoever has it.
@@ -75,7 +77,7 @@ impl Session {
     pub(crate) fn fire(&mut self, path: &str) {
         for connection in self.connections.values_mut() {
             for (watched, token) in &connection.watches {
-                if path == watched || path.strip_prefix(watched.as_str()).is_some_and(|rest| rest.starts_with('/')) {
+                if fires(watched, path) {
                     connection.events.push_back((path.to_owned(), token.clone()));
                 }
             }
@@ -86,4 +88,9 @@ impl Session {
     pub(crate) fn watches(&self) -> BTreeSet<(String, String)> {
         self.connections.values().flat_map(|connection| connection.watches.iter().cloned()).collect()
     }
+}
+
+/// Whether a watch on `watched` fires for `path`.
+fn fires(watched: &str, path: &str) -> bool {
+    path.strip_prefix(watched).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }

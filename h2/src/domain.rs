@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use crate::config::{GuestConfig, GuestName};
 use crate::console::Console;
+use crate::device;
 use crate::error::Error;
 use crate::host::SchedulerParams;
 use crate::hypervisor::{Inner, store_name};
@@ -131,6 +132,7 @@ impl Domain {
         self.inner.calls.pause(self.id)?;
         let store = self.inner.store()?;
         nodes::settle_console(store, self.id)?;
+        device::remove_all(store, self.id)?;
         nodes::remove(store, self.id, Some(info.handle))?;
         reap::destroy(&self.inner, self.id)?;
         Ok(reap::forget(&self.inner.state, self.id)?)

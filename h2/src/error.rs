@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::ConfigError;
+use crate::device::DeviceError;
 use crate::id::{DomId, MiB};
 use crate::image::ImageError;
 
@@ -166,6 +167,9 @@ pub enum CreateError {
         #[source]
         source: Option<CallError>,
     },
+    /// A device could not be made.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
     /// The control plane is not available.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -236,6 +240,9 @@ pub enum Error {
     /// A value that the caller gave is out of bounds.
     #[error("{0}")]
     Invalid(String),
+    /// A device could not be attached or detached.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
     /// The control plane is not available.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -272,9 +279,9 @@ pub enum ErrorKind {
     NoXen,
     /// A daemon does not answer.
     NoDaemon,
-    /// No such domain.
+    /// No such domain, or it has no such device.
     NotFound,
-    /// A name is taken.
+    /// A name, or a device of a guest, is taken.
     InUse,
     /// The host has too little of something.
     NoResources,
@@ -306,6 +313,7 @@ impl CreateError {
             Self::Config(_) | Self::Image(_) | Self::Unsupported { .. } => ErrorKind::Input,
             Self::NameInUse { .. } | Self::NameReserved { .. } | Self::UuidInUse { .. } => ErrorKind::InUse,
             Self::NoMemory { .. } => ErrorKind::NoResources,
+            Self::Device(error) => error.kind(),
             Self::Open(error) => error.kind(),
             Self::Call(_) | Self::Store(_) | Self::State(_) => ErrorKind::Failed,
         }
@@ -322,6 +330,7 @@ impl Error {
             Self::AmbiguousName { .. } | Self::Invalid(_) => ErrorKind::Input,
             Self::NameInUse { .. } => ErrorKind::InUse,
             Self::GuestDidNotReact { .. } => ErrorKind::GuestDidNotReact,
+            Self::Device(error) => error.kind(),
             Self::Open(error) => error.kind(),
             Self::Create(error) => error.kind(),
             Self::Config(_)

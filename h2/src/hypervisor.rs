@@ -27,6 +27,9 @@ use crate::store::{Store, nodes};
 /// Where records are kept unless an option says otherwise: a tmpfs, since domain ids do not outlive the host's boot.
 const STATE_DIR: &str = "/run/lightvm";
 
+/// How long backends may take to become ready: libxl's value.
+const DEVICE_LIMIT: Duration = Duration::from_secs(10);
+
 /// More domains than this are fetched in several hypercalls.
 const CHUNK: usize = 1024;
 
@@ -34,11 +37,12 @@ const CHUNK: usize = 1024;
 #[derive(Debug, Clone)]
 pub struct Options {
     state_dir: PathBuf,
+    device_limit: Duration,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { state_dir: PathBuf::from(STATE_DIR) }
+        Self { state_dir: PathBuf::from(STATE_DIR), device_limit: DEVICE_LIMIT }
     }
 }
 
@@ -48,6 +52,13 @@ impl Options {
     #[must_use]
     pub fn state_dir(mut self, path: impl Into<PathBuf>) -> Self {
         self.state_dir = path.into();
+        self
+    }
+
+    /// Waits so long, instead of 10 s, until the backends of a guest's devices are ready, all of them together.
+    #[must_use]
+    pub fn device_limit(mut self, limit: Duration) -> Self {
+        self.device_limit = limit;
         self
     }
 
@@ -74,8 +85,15 @@ impl Options {
         let state = StateDir::new(&self.state_dir);
         state.prepare()?;
         let host = calls.host_info()?;
-        let inner =
-            Inner { calls, store: OnceCell::new(), state, host, bytes_copied: Cell::new(0), holds: RefCell::default() };
+        let inner = Inner {
+            calls,
+            store: OnceCell::new(),
+            state,
+            host,
+            device_limit: self.device_limit,
+            bytes_copied: Cell::new(0),
+            holds: RefCell::default(),
+        };
         if let Some(store) = store {
             // The cell was made empty above.
             let _ = inner.store.set(Store::over(store));
@@ -92,6 +110,8 @@ pub(crate) struct Inner {
     pub(crate) state: StateDir,
     /// The host as it was when it was opened: its memory figures are of that moment.
     pub(crate) host: HostInfo,
+    /// How long the backends of a guest's devices may take to become ready.
+    pub(crate) device_limit: Duration,
     bytes_copied: Cell<u64>,
     holds: RefCell<Holds>,
 }
@@ -246,7 +266,7 @@ impl Hypervisor {
     }
 
     /// What [`create`](Self::create) checks before it makes anything: the configuration, the host's limits, its free
-    /// memory, and that the name and the UUID are free.
+    /// memory, what its devices need on this host, and that the name and the UUID are free.
     ///
     /// # Errors
     /// As [`create`](Self::create).

@@ -10,6 +10,7 @@
 //! - [`GuestConfig`] says what a guest is to be; it reads the JSON of `chaos`.
 //! - [`Shell`] is a guest on its way: it is undone when dropped.
 //! - [`Domain`] is a domain that exists, whoever made it: pause, shut down, destroy, rename, console, shares.
+//! - [`device`]: network interfaces and disks, of a configuration or attached to a guest that runs.
 //! - [`store::Store`] is a connection to xenstored, for programs that serve devices.
 //!
 //! ```no_run
@@ -39,6 +40,7 @@ mod boot_image;
 pub mod config;
 mod console;
 mod detect;
+pub mod device;
 mod domain;
 pub mod error;
 mod foreign;
@@ -61,6 +63,7 @@ pub mod store;
 pub use boot_image::BootImage;
 pub use config::GuestConfig;
 pub use console::Console;
+pub use device::{DeviceClass, DeviceConfig, DeviceError, DeviceId, DeviceInfo, DeviceState};
 pub use domain::Domain;
 pub use error::{CreateError, Error, ErrorKind, OpenError};
 pub use host::{HostInfo, Scheduler, SchedulerParams};

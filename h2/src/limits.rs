@@ -19,12 +19,6 @@ pub(crate) fn check(host: &HostInfo, config: &GuestConfig) -> Result<(), CreateE
             "\"noxs\" is not supported by this hypervisor; give \"xenstore\"".to_owned(),
         ));
     }
-    if !config.vifs.is_empty() {
-        return Err(unsupported("vifs", "this version cannot give a guest network interfaces; remove them".to_owned()));
-    }
-    if !config.vbds.is_empty() {
-        return Err(unsupported("vbds", "this version cannot give a guest disks; remove them".to_owned()));
-    }
     match config.guest_type {
         GuestType::Pv if !host.pv => {
             return Err(unsupported("type", "this hypervisor cannot run PV guests; give \"pvh\"".to_owned()));

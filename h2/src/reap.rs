@@ -1,5 +1,6 @@
 //! Undoing guests: those that dead builders left unfinished, and the records of those that are gone.
 
+use crate::device;
 use crate::error::{CallError, Error, StateError};
 use crate::hypervisor::Inner;
 use crate::id::DomId;
@@ -43,6 +44,7 @@ fn undo(inner: &Inner, orphan: Orphan) -> Result<Option<Reaped>, Error> {
     if let Some(domain) = domain {
         let store = inner.store()?;
         nodes::settle_console(store, domain)?;
+        device::remove_all(store, domain)?;
         nodes::remove(store, domain, record.as_ref().map(|record| record.uuid))?;
         destroy(inner, domain)?;
     }

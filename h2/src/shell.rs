@@ -6,7 +6,7 @@
 //!                        |                            |
 //!                        | drop, or an error in boot  | outlives this process; only `destroy` ends it
 //!                        v                            v
-//!                     undone: nodes, domain, name, mark
+//!                     undone: devices, nodes, domain, name, mark
 //! ```
 //!
 //! The order of the steps serves one end: whenever the process dies, what it leaves can be told from what is alive
@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 use crate::boot_image::BootImage;
 use crate::config::{GuestConfig, GuestType};
+use crate::device::{self, NewDevice};
 use crate::domain::Domain;
 use crate::error::{CallError, CreateError, StoreError};
 use crate::foreign;
@@ -70,17 +71,21 @@ impl Shell {
     pub(crate) fn new(inner: Rc<Inner>, config: &GuestConfig) -> Result<Self, CreateError> {
         let phases = Phases::start();
         check(&inner, config)?;
+        let config = config.instance();
         let uuid = config.uuid.unwrap_or_else(Uuid::new_v4);
         let mark = Mark::new(&inner.state, config.name.as_str(), uuid)?;
         // From here on there is something to undo, and the shell owns it.
         let parts = Parts { mark, domain: None, rings: None, builder: None, introduced: false };
-        let mut shell = Self { parts: Some(parts), inner: Rc::clone(&inner), config: config.clone(), uuid, phases };
+        let mut shell = Self { parts: Some(parts), inner: Rc::clone(&inner), config, uuid, phases };
         shell.reserve_name()?;
         shell.create_domain()?;
         shell.phases.end("domain");
         shell.populate()?;
         shell.phases.end("memory");
-        nodes::write(inner.store()?, &shell.nodes(shell.id()))?;
+        let nodes = shell.nodes(shell.id());
+        nodes::write(inner.store()?, &nodes)?;
+        // Early, so that the backends get ready while the image is built.
+        device::write(inner.store()?, nodes.kind, &NewDevice::all(nodes.domain, &shell.config))?;
         shell.phases.end("xenstore");
         Ok(shell)
     }
@@ -238,6 +243,10 @@ impl Shell {
         self.phases.end("introduce");
 
         limits::apply_scheduling(&inner, domain, &self.config)?;
+        let devices = NewDevice::all(domain, &self.config);
+        device::wait_until_ready::<CreateError>(store, &devices, inner.device_limit)?;
+        self.phases.end("devices");
+
         guests::write(&inner.state, domain, &self.record()?)?;
         names::assign(&inner.state, self.config.name.as_str(), domain, self.uuid)?;
         if !paused {
@@ -267,6 +276,7 @@ pub(crate) fn check(inner: &Inner, config: &GuestConfig) -> Result<(), CreateErr
     config.check()?;
     limits::check(&inner.host, config)?;
     limits::check_memory(inner.calls.as_ref(), &inner.host, config)?;
+    device::check_all::<CreateError>(inner, config)?;
     let store = inner.store()?;
     // A generated UUID is nobody's. One that is given may be: its nodes would be shared, and go with the first of the two guests.
     if let Some(uuid) = config.uuid
@@ -348,6 +358,7 @@ fn remove_nodes(store: &Store, domain: DomId, uuid: Uuid, introduced: bool) -> R
         if introduced {
             nodes::settle_console(store, domain)?;
         }
+        device::remove_all(store, domain)?;
         nodes::remove(store, domain, Some(uuid))
     };
     remove().or_else(|error| {

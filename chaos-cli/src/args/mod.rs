@@ -1,6 +1,7 @@
 //! What may be typed: the commands, their arguments, and the text of --help. The manual pages are generated from it.
 
 mod create;
+mod device;
 mod guest;
 mod life;
 mod tune;
@@ -8,6 +9,7 @@ mod tune;
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 pub(crate) use self::create::CreateArgs;
+pub(crate) use self::device::{AttachArgs, DetachArgs, DeviceArgs, DeviceCommand, DeviceListArgs};
 pub(crate) use self::guest::{Guest, GuestsArgs};
 pub(crate) use self::life::{ConsoleArgs, RebootArgs, RenameArgs, ShutdownArgs};
 pub(crate) use self::tune::{InfoArgs, MemMaxArgs, SchedArgs, Vcpu, VcpuPinArgs};
@@ -83,6 +85,7 @@ pub(crate) enum Command {
     Unpause(GuestsArgs),
     Console(ConsoleArgs),
     Rename(RenameArgs),
+    Device(DeviceArgs),
     Info(InfoArgs),
     VcpuPin(VcpuPinArgs),
     Sched(SchedArgs),
@@ -140,6 +143,39 @@ mod tests {
         let Command::Create(create) = parse("chaos create -n 3 -p --stats web.json").unwrap().command else { panic!() };
         assert_eq!((create.count, create.paused, create.stats, create.console), (3, true, true, false));
         assert_eq!(parse("chaos create -c --dry-run web.json").unwrap_err(), ErrorKind::ArgumentConflict);
+    }
+
+    #[test]
+    fn device_options() {
+        let device = |line| match parse(line).unwrap().command {
+            Command::Device(device) => device.command,
+            other => panic!("{other:?}"),
+        };
+        for (line, wait) in [
+            ("chaos device attach web0 vif --bridge xenbr0", None),
+            ("chaos device attach web0 vif --wait --bridge xenbr0", Some(10)),
+            ("chaos device attach --wait=60 web0 vif", Some(60)),
+        ] {
+            let DeviceCommand::Attach(attach) = device(line) else { panic!("{line}") };
+            assert_eq!((attach.guest.as_str(), attach.wait.map(|wait| wait.as_secs())), ("web0", wait), "{line}");
+        }
+        let DeviceCommand::Attach(attach) =
+            device("chaos device attach 5 vbd --target /x --type phy --vdev xvdb --access r")
+        else {
+            panic!()
+        };
+        let Ok(h2::DeviceConfig::Vbd(vbd)) = attach.device.config() else { panic!() };
+        assert_eq!((vbd.vdev.name(), vbd.access.as_str(), vbd.disk_type.as_str()), ("xvdb", "r", "phy"));
+        let DeviceCommand::Detach(detach) = device("chaos device detach web0 vbd xvdb") else { panic!() };
+        assert_eq!((detach.id.as_str(), detach.force, detach.timeout.as_secs()), ("xvdb", false, 10));
+        for (line, error) in [
+            ("chaos device attach web0 vbd --vdev xvda", ErrorKind::MissingRequiredArgument),
+            ("chaos device attach web0 vif --mac 1", ErrorKind::ValueValidation),
+            ("chaos device detach web0 tty 1", ErrorKind::InvalidValue),
+            ("chaos device detach web0 vif 1 --force --timeout 3", ErrorKind::ArgumentConflict),
+        ] {
+            assert_eq!(parse(line).unwrap_err(), error, "{line}");
+        }
     }
 
     #[test]

@@ -34,6 +34,7 @@ fn details(domain: &Domain, guest: &Guest) -> Result<Details> {
         scheduler: share(domain),
         vcpu_affinity: affinity,
         console_tty: console(domain),
+        devices: super::device::rows(domain)?,
         config: config.map(|config| as_value(&config)).transpose()?,
         row: GuestRow::new(&info, domain.name()?),
     })

@@ -2,6 +2,7 @@
 
 mod console;
 mod create;
+mod device;
 mod dry_run;
 mod info;
 mod list;
@@ -29,6 +30,7 @@ pub(crate) fn run(cli: &Cli) -> Result<()> {
         Command::Unpause(args) => simple::unpause(args),
         Command::Console(args) => console::run(args),
         Command::Rename(args) => simple::rename(args),
+        Command::Device(args) => device::run(args, output),
         Command::Info(args) => info::run(args, output),
         Command::VcpuPin(args) => tune::vcpu_pin(args),
         Command::Sched(args) => tune::sched(args, output),

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::guest::printable;
-use super::{GuestRow, mib};
+use super::{DeviceRow, GuestRow, mib};
 use crate::cpulist;
 use crate::table::pairs;
 
@@ -20,6 +20,7 @@ pub(crate) struct Details {
     pub(crate) scheduler: Option<Share>,
     pub(crate) vcpu_affinity: Vec<Affinity>,
     pub(crate) console_tty: Option<String>,
+    pub(crate) devices: Vec<DeviceRow>,
     /// The configuration that it was made from, if chaos made it.
     pub(crate) config: Option<serde_json::Value>,
 }
@@ -64,6 +65,7 @@ impl Details {
         }
         lines.extend(self.scheduler.map(|share| ("scheduler", share.text())));
         lines.extend(self.console_tty.clone().map(|tty| ("console", tty)));
+        lines.extend(self.devices.iter().map(|device| (device.class.as_str(), device.line())));
         lines.extend(
             ["kernel", "ramdisk", "cmdline"].into_iter().filter_map(|key| Some((key, printable(configured(key)?)))),
         );
@@ -91,6 +93,7 @@ impl Share {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::views::device::tests::vif;
 
     fn example() -> Details {
         let row = GuestRow {
@@ -113,6 +116,7 @@ mod tests {
             scheduler: Some(Share { weight: 256, cap_percent: 50 }),
             vcpu_affinity: vec![Affinity { vcpu: 0, cpus: vec![0, 1, 2] }],
             console_tty: Some("/dev/pts/3".into()),
+            devices: vec![vif()],
             config: Some(serde_json::json!({"kernel": "/guests/web", "memory": 16})),
         }
     }
@@ -125,6 +129,9 @@ mod tests {
              \"memory_kib\":16384,\"max_memory_kib\":17408,\"vcpus\":1,\"cpu_time_ns\":1234567,\"max_vcpus\":2,\
              \"shutdown_reason\":\"poweroff\",\"cpu_pool\":0,\"made_by\":\"chaos\",\"scheduler\":{\"weight\":256,\"cap_percent\":50},\
              \"vcpu_affinity\":[{\"vcpu\":0,\"cpus\":[0,1,2]}],\"console_tty\":\"/dev/pts/3\",\
+             \"devices\":[{\"class\":\"vif\",\"id\":0,\"name\":\"vif5.0\",\"backend_domid\":0,\"frontend_state\":\"connected\",\
+             \"backend_state\":\"connected\",\"hotplug_status\":\"connected\",\"mac\":\"00:16:3e:00:00:01\",\"bridge\":\"xenbr0\",\
+             \"ip\":null,\"target\":null,\"access\":null}],\
              \"config\":{\"kernel\":\"/guests/web\",\"memory\":16}}"
         );
     }
@@ -145,6 +152,7 @@ made by       : chaos
 vcpu affinity : vcpu 0 on cpus 0-2
 scheduler     : weight 256, cap 50 %
 console       : /dev/pts/3
+vif           : vif5.0: 00:16:3e:00:00:01, on xenbr0 (guest connected, host connected)
 kernel        : /guests/web
 ";
         assert_eq!(example().text(), expected);

@@ -3,6 +3,7 @@
 
 mod created;
 mod details;
+mod device;
 mod guest;
 mod host;
 mod small;
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 pub(crate) use self::created::{Checked, Created, Stats};
 pub(crate) use self::details::{Affinity, Details, Share};
+pub(crate) use self::device::{DeviceRow, devices_table};
 pub(crate) use self::guest::{GuestRow, table};
 pub(crate) use self::host::Host;
 pub(crate) use self::small::{Ended, Rebooted, Sched};

@@ -24,6 +24,26 @@ impl Vdev {
     pub(super) const RIGHT: &'static str =
         "xvdLETTERS[PARTITION] or dNUMBERpPARTITION, as in xvda or xvdb1 (hda to hdd and sda to sdp work too)";
 
+    /// The disk with this number, under the name that most guests give it. `None` if no name stands for the number.
+    #[must_use]
+    pub fn from_number(number: u32) -> Option<Self> {
+        let (minor, major) = (number & 0xff, number >> 8);
+        let (prefix, disk, partition) = match major {
+            _ if number & EXTENDED != 0 => ("xvd", (number & !EXTENDED) >> 8, minor),
+            202 => ("xvd", minor >> 4, minor & 15),
+            8 => ("sd", minor >> 4, minor & 15),
+            3 => ("hd", minor >> 6, minor & 63),
+            22 => ("hd", 2 + (minor >> 6), minor & 63),
+            _ => return None,
+        };
+        let mut name = format!("{prefix}{}", to_letters(disk));
+        if partition > 0 {
+            name.push_str(&partition.to_string());
+        }
+        // Not all minors of a major are disks.
+        name.parse().ok().filter(|vdev: &Self| vdev.number == number)
+    }
+
     /// The name as it was given.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -101,6 +121,17 @@ fn letters(text: &str) -> Option<(u32, u32)> {
     Some((counted.checked_sub(1)?, partition))
 }
 
+/// The letters that count a disk.
+fn to_letters(disk: u32) -> String {
+    let mut letters = Vec::new();
+    let mut left = Some(disk);
+    while let Some(disk) = left {
+        letters.extend(u8::try_from(disk % 26).map(|letter| char::from(b'a' + letter)));
+        left = (disk / 26).checked_sub(1);
+    }
+    letters.iter().rev().collect()
+}
+
 /// A decimal number in its shortest form.
 fn decimal(digits: &str) -> Option<u32> {
     let plain = digits.bytes().all(|byte| byte.is_ascii_digit()) && (digits == "0" || !digits.starts_with('0'));
@@ -134,6 +165,21 @@ mod tests {
             ("sdp15", 8 << 8 | 15 << 4 | 15),
         ] {
             assert_eq!(name.parse::<Vdev>().unwrap().number(), number, "{name}");
+        }
+    }
+
+    #[test]
+    fn names_of_numbers() {
+        for name in
+            ["xvda", "xvda1", "xvdp15", "xvdq", "xvdaa", "xvdzz3", "xvdaaa255", "hda", "hdb63", "hdd2", "sda", "sdp15"]
+        {
+            let vdev: Vdev = name.parse().unwrap();
+            assert_eq!(Vdev::from_number(vdev.number()).unwrap(), vdev, "{name}");
+        }
+        assert_eq!(Vdev::from_number("d20p1".parse::<Vdev>().unwrap().number()).unwrap().name(), "xvdu1");
+        // 22, 128 would be the fifth IDE disk; an extended number of a small disk is written otherwise.
+        for number in [0, 7, 22 << 8 | 2 << 6, 3 << 8 | 3 << 6, 1 << 28 | 1 << 8, u32::MAX] {
+            assert_eq!(Vdev::from_number(number), None, "{number:#x}");
         }
     }
 

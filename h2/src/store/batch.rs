@@ -43,7 +43,7 @@ impl Batch {
         self
     }
 
-    pub(super) fn changes(&self) -> &[StoreChange] {
+    pub(crate) fn changes(&self) -> &[StoreChange] {
         &self.changes
     }
 

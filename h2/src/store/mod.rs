@@ -16,9 +16,10 @@ pub(crate) mod nodes;
 mod wire;
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub use self::batch::Batch;
 use self::client::Client;
@@ -120,10 +121,44 @@ impl Store {
     pub fn watch(&self, paths: &[&str]) -> Result<Watch<'_>, StoreError> {
         let mut watch = Watch { store: self, paths: Vec::new() };
         for path in paths {
-            self.run("watch", path, |calls| calls.watch(path, TOKEN))?;
+            match self.run("watch", path, |calls| calls.watch(path, TOKEN)) {
+                // An earlier one that could not be taken back.
+                Err(error) if error.source.raw_os_error() == Some(libc::EEXIST) => {}
+                result => result?,
+            }
             watch.paths.push((*path).to_owned());
         }
         Ok(watch)
+    }
+
+    /// Waits until something holds that nodes at or below `paths` tell, for `limit` at most; whether it holds. If it holds at once,
+    /// nothing is watched.
+    pub(crate) fn wait_until<E: From<StoreError>>(
+        &self,
+        paths: &[String],
+        limit: Duration,
+        mut holds: impl FnMut() -> Result<bool, E>,
+    ) -> Result<bool, E> {
+        if holds()? {
+            return Ok(true);
+        }
+        let paths: BTreeSet<&str> = paths.iter().map(String::as_str).collect();
+        let watch = self.watch(&paths.into_iter().collect::<Vec<_>>())?;
+        let end = Instant::now() + limit;
+        let held = loop {
+            if holds()? {
+                break true;
+            }
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break false;
+            }
+            watch.wait(left)?;
+            // What has come together is looked at once.
+            while Instant::now() < end && watch.wait(Duration::ZERO)? {}
+        };
+        watch.end()?;
+        Ok(held)
     }
 
     /// Asks for an event with this token whenever `path` or something below it changes, and for one at once (`XS_WATCH`). The watch
@@ -148,7 +183,8 @@ impl Store {
     /// # Errors
     /// [`StoreError`] if the connection has failed.
     pub fn next_event(&self, timeout: Duration) -> Result<Option<Event>, StoreError> {
-        let event = self.run("wait for", "(watches)", |calls| calls.next_event(timeout))?;
+        let failed = |source| StoreError { operation: "wait for", path: "(watches)".to_owned(), source };
+        let event = self.calls.next_event(timeout).map_err(failed)?;
         Ok(event.map(|(path, token)| Event { path, token }))
     }
 
@@ -199,8 +235,17 @@ impl Watch<'_> {
     /// # Errors
     /// [`StoreError`] if the connection has failed.
     pub fn wait(&self, timeout: Duration) -> Result<bool, StoreError> {
-        let path = self.paths.first().map_or("", String::as_str);
-        self.store.run("wait for", path, |calls| calls.next_event(timeout)).map(|event| event.is_some())
+        let path = || self.paths.first().map_or_else(String::new, String::clone);
+        let failed = |source| StoreError { operation: "wait for", path: path(), source };
+        self.store.calls.next_event(timeout).map(|event| event.is_some()).map_err(failed)
+    }
+
+    /// Takes the watches back: the drop that reports.
+    fn end(mut self) -> Result<(), StoreError> {
+        while let Some(path) = self.paths.pop() {
+            self.store.run("stop watching", &path, |calls| calls.unwatch(&path, TOKEN))?;
+        }
+        Ok(())
     }
 }
 

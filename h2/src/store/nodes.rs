@@ -4,7 +4,7 @@
 //! A node takes over its parent's permissions when it is made, so only the roots of a subtree and the nodes that the
 //! guest may write get permissions of their own.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use uuid::Uuid;
 
@@ -194,62 +194,25 @@ const SETTLE_LIMIT: Duration = Duration::from_millis(500);
 pub(crate) fn settle_console(store: &Store, domain: DomId) -> Result<(), StoreError> {
     let home = home(domain);
     let tty = format!("{home}/console/tty");
-    let pending = || Ok::<_, StoreError>(store.read(&tty)?.is_some_and(|path| path.is_empty()));
-    if !pending()? {
-        return Ok(());
-    }
-    let watch = store.watch(&[&tty])?;
-    let end = Instant::now() + SETTLE_LIMIT;
-    while pending()? {
-        let left = end.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            log::debug!("xenconsoled has not answered for {home}");
-            return Ok(());
-        }
-        watch.wait(left)?;
+    let answered = || Ok::<_, StoreError>(store.read(&tty)?.is_none_or(|path| !path.is_empty()));
+    if !store.wait_until(std::slice::from_ref(&tty), SETTLE_LIMIT, answered)? {
+        log::debug!("xenconsoled has not answered for {home}");
     }
     Ok(())
 }
 
-/// Removes every node of a domain, ours or libxl's: home, libxl's own, those of its UUID, and the backends that its devices
-/// have in other domains, with the directories that held them.
+/// Removes every node of a domain, ours or libxl's: home, libxl's own, and those of its UUID.
+///
+/// To be called behind [`device::remove_all`](crate::device::remove_all), which finds what the devices have in other domains by what goes here.
 pub(crate) fn remove(store: &Store, domain: DomId, uuid: Option<Uuid>) -> Result<(), StoreError> {
     let (home, libxl) = (home(domain), libxl(domain));
-    for backend in backends(store, &libxl, &home)? {
-        store.remove(&backend)?;
-        // The class's directory of this domain, unless another device is in it.
-        if let Some((parent, _)) = backend.rsplit_once('/')
-            && store.directory(parent)?.is_empty()
-        {
-            store.remove(parent)?;
-        }
-    }
     let vm = match store.read(&format!("{home}/vm"))? {
         Some(path) if path.starts_with("/vm/") => Some(path),
         _ => uuid.map(vm),
     };
+    let mut batch = Batch::new();
     if let Some(path) = vm {
-        store.remove(&path)?;
+        batch.remove(path);
     }
-    store.remove(&libxl)?;
-    store.remove(&home)
-}
-
-/// The backend directories of a domain's devices. libxl's record is believed, the guest's own nodes are not: whoever
-/// removes what a guest names can be made to remove another guest's.
-fn backends(store: &Store, libxl: &str, home: &str) -> Result<Vec<String>, StoreError> {
-    let mut found = Vec::new();
-    let devices = format!("{libxl}/device");
-    for class in store.directory(&devices)? {
-        for device in store.directory(&format!("{devices}/{class}"))? {
-            if let Some(path) = store.read(&format!("{devices}/{class}/{device}/backend"))?
-                && path.starts_with("/local/domain/")
-                && path.contains("/backend/")
-                && !path.starts_with(&format!("{home}/"))
-            {
-                found.push(path);
-            }
-        }
-    }
-    Ok(found)
+    store.apply(batch.remove(libxl).remove(home))
 }

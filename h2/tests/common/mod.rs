@@ -68,9 +68,10 @@ pub(crate) fn state_dir(folder: &Path) -> PathBuf {
     folder.join("state")
 }
 
-/// A guest that uses every step of a create: pinned vcpus, a share of the CPUs, a ramdisk.
+/// A guest that uses every step of a create: pinned vcpus, a share of the CPUs, a ramdisk, and for PV an interface and a disk, which are
+/// the same for PVH.
 pub(crate) fn config(folder: &Path, guest_type: GuestType, name: &str) -> GuestConfig {
-    let text = serde_json::json!({
+    let mut config = serde_json::json!({
         "name": name,
         "type": match guest_type { GuestType::Pv => "pv", GuestType::Pvh => "pvh" },
         "kernel": folder.join("kernel"),
@@ -82,7 +83,12 @@ pub(crate) fn config(folder: &Path, guest_type: GuestType, name: &str) -> GuestC
         "cpu_weight": 512,
         "cpu_cap": 50,
     });
-    GuestConfig::from_json(&text.to_string(), "test").unwrap()
+    if guest_type == GuestType::Pv {
+        config["vifs"] = serde_json::json!([{ "ip": "10.77.0.9", "rate": "10Mb/s" }]);
+        config["vbds"] =
+            serde_json::json!([{ "target": folder.join("disk"), "type": "file", "vdev": "xvda", "access": "w" }]);
+    }
+    GuestConfig::from_json(&config.to_string(), "test").unwrap()
 }
 
 pub(crate) fn start(hypervisor: &Hypervisor, config: &GuestConfig) -> Result<Domain, CreateError> {
@@ -140,8 +146,9 @@ fn files(root: &Path) -> BTreeMap<String, String> {
     found
 }
 
-/// A kernel for both types of guests, and a ramdisk.
+/// A kernel for both types of guests, a ramdisk, and a disk.
 fn write_images(folder: &Path) {
+    fs::write(folder.join("disk"), [0; 4096]).unwrap();
     fs::write(folder.join("kernel"), kernel()).unwrap();
     fs::write(folder.join("ramdisk"), [0xcd; 512]).unwrap();
 }
