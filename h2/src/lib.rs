@@ -16,7 +16,9 @@
 //! ```no_run
 //! use h2::{BootImage, GuestConfig, Hypervisor};
 //!
-//! let config = GuestConfig::from_file("/guests/hello-pv.json")?;
+//! let mut config = GuestConfig::from_file("/guests/hello-pv.json")?;
+//! // This program deals with the guest's end, and not xendevd.
+//! config.on_poweroff = h2::config::StopAction::Preserve;
 //! let image = BootImage::open(&config)?;
 //! let hypervisor = Hypervisor::open()?;
 //! let guest = hypervisor.create(&config)?.boot(&image)?;

@@ -1,4 +1,4 @@
-//! Xen's daemons in dom0: their open files, and how to stop one for a while.
+//! Xen's daemons and ours in dom0: their open files, and how to stop one for a while.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,7 +15,7 @@ pub struct Daemon {
 
 /// The daemons whose open files must not grow. The lab runs Debian's, whose xenstored is the one in OCaml.
 pub fn all() -> Vec<Daemon> {
-    vec![xenstored(), xenconsoled()]
+    vec![xenstored(), xenconsoled(), xendevd()]
 }
 
 /// The process that serves Xenstore.
@@ -28,6 +28,12 @@ pub fn xenstored() -> Daemon {
 #[track_caller]
 pub fn xenconsoled() -> Daemon {
     find(&["xenconsoled"]).expect("no xenconsoled runs on this host")
+}
+
+/// The process that serves devices.
+#[track_caller]
+pub fn xendevd() -> Daemon {
+    find(&["xendevd"]).expect("no xendevd runs on this host")
 }
 
 fn find(names: &[&'static str]) -> Option<Daemon> {

@@ -17,7 +17,14 @@ const STATE_FILES: &[&str] = &["/run/lightvm/lock", "/run/lightvm/new"];
 const OWN_STATE: &str = "/run/lightvm-lab-tests";
 
 /// Empty folders of Xenstore that belong to no guest: whoever makes a device first makes them, and libxl removes some of them with the last.
-const SHARED_FOLDERS: &[&str] = &["/libxl", "/vm", "/local/domain/0/backend", "/local/domain/0/backend/console"];
+const SHARED_FOLDERS: &[&str] = &[
+    "/libxl",
+    "/vm",
+    "/local/domain/0/backend",
+    "/local/domain/0/backend/console",
+    "/local/domain/0/backend/vbd",
+    "/local/domain/0/backend/vif",
+];
 
 /// How long the host may take to let go of what a guest had: Xen frees a dead domain's memory later, daemons close files when they hear of it.
 const SETTLE: Duration = Duration::from_secs(30);
@@ -79,6 +86,9 @@ impl Host {
         let mut nodes = xenstore::tree("/");
         nodes.retain(|line| !SHARED_FOLDERS.iter().any(|folder| line.starts_with(&format!("{folder} = \"\""))));
         parts.insert("xenstore-ls".to_owned(), nodes);
+        parts.insert("network interfaces".to_owned(), names_in("/sys/class/net"));
+        parts.insert("backends".to_owned(), names_in("/sys/bus/xen-backend/devices"));
+        parts.insert("loop devices".to_owned(), loop_devices());
         if whole {
             let lines = xl::list()
                 .into_iter()
@@ -141,6 +151,24 @@ fn settle() {
         same = if now == before { same + 1 } else { 0 };
         before = now;
     }
+}
+
+/// The names of what is in a folder, in order.
+fn names_in(folder: &str) -> Vec<String> {
+    let entries = fs::read_dir(folder).map(|entries| entries.filter_map(Result::ok).collect::<Vec<_>>());
+    let mut names: Vec<_> =
+        entries.unwrap_or_default().iter().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+/// The loop devices that have something below them, and what.
+fn loop_devices() -> Vec<String> {
+    let below = |name: &String| fs::read_to_string(format!("/sys/block/{name}/loop/backing_file")).ok();
+    names_in("/sys/block")
+        .iter()
+        .filter_map(|name| below(name).map(|file| format!("{name} over {}", file.trim_end())))
+        .collect()
 }
 
 /// The files below a folder, with what a symbolic link says.

@@ -4,7 +4,9 @@
 //! - [`Lab`] is what every test starts with: it refuses to run anywhere else, names the test's guests, and removes them at the end.
 //! - [`command`] runs programs within a bound; [`chaos`] and [`xl`] read what the two toolstacks say.
 //! - [`Host`] is a snapshot of all that a guest could leave behind, with a readable difference.
-//! - [`daemon`], [`console`], [`strace`], [`terminal`] and [`wait`] are the witnesses and the tools.
+//! - [`shell`] runs commands in a Linux guest, [`echo`] sends bulk data through a guest and back.
+//! - [`daemon`], [`console`], [`strace`], [`terminal`], [`uevents`] and [`wait`] are the witnesses and the tools.
+//! - [`xendevd`] and [`device`] are the hotplug daemon, and devices made by hand.
 //!
 //! A failed expectation panics: this is test code, and the message is the report.
 
@@ -14,11 +16,16 @@ pub mod chaos;
 pub mod command;
 pub mod console;
 pub mod daemon;
+pub mod device;
+pub mod echo;
 mod host;
 mod lab;
+pub mod shell;
 pub mod strace;
 pub mod terminal;
+pub mod uevents;
 pub mod wait;
+pub mod xendevd;
 pub mod xenstore;
 pub mod xl;
 

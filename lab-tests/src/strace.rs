@@ -1,10 +1,16 @@
 //! strace: a witness of what a program asks of the kernel, and the hand that makes it fail or die there.
 
 use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::chaos::chaos;
 use crate::command::{Output, run};
 use crate::lab::Lab;
+use crate::wait;
 
 /// System calls of one program, in the order in which it made them.
 #[derive(Debug)]
@@ -18,11 +24,48 @@ pub struct Trace {
 pub fn trace(lab: &Lab, calls: &str, words: &[&str]) -> Trace {
     let path = lab.path("trace").to_str().unwrap().to_owned();
     let set = format!("trace={calls}");
-    let output = run(&[&["strace", "-f", "-qq", "--seccomp-bpf", "-o", &path, "-e", &set], words].concat());
-    let text = fs::read_to_string(&path).unwrap();
+    // Whole strings: a write to xenstored may have dozens of requests.
+    let strace = ["strace", "-f", "-qq", "--seccomp-bpf", "-s", "65536", "-o", &path, "-e", &set];
+    let output = run(&[&strace, words].concat());
+    Trace { output, calls: calls_in(Path::new(&path)) }
+}
+
+fn calls_in(path: &Path) -> Vec<String> {
+    let text = fs::read_to_string(path).unwrap();
     // Each line begins with the thread's id.
     let lines = text.lines().map(|line| line.trim_start_matches(|char: char| char.is_ascii_digit() || char == ' '));
-    Trace { output, calls: lines.filter(|line| line.contains('(')).map(str::to_owned).collect() }
+    lines.filter(|line| line.contains('(')).map(str::to_owned).collect()
+}
+
+/// A process that is being traced.
+#[derive(Debug)]
+pub struct Followed {
+    strace: Child,
+    path: PathBuf,
+}
+
+/// Traces a process that runs already.
+#[track_caller]
+pub fn follow(lab: &Lab, process: Pid, calls: &str) -> Followed {
+    let path = lab.path("followed");
+    let mut command = Command::new("strace");
+    command.args(["-f", "-qq", "-p", &process.to_string(), "-e", &format!("trace={calls}"), "-o"]).arg(&path);
+    let strace = command.spawn().unwrap();
+    wait::until("strace does not attach", || {
+        let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+        status.lines().any(|line| line.strip_prefix("TracerPid:").is_some_and(|pid| pid.trim() != "0"))
+    });
+    Followed { strace, path }
+}
+
+impl Followed {
+    /// Lets go of the process. The calls that it has made meanwhile.
+    #[track_caller]
+    pub fn end(mut self) -> Vec<String> {
+        kill(Pid::from_raw(i32::try_from(self.strace.id()).unwrap()), Signal::SIGINT).unwrap();
+        self.strace.wait().unwrap();
+        calls_in(&self.path)
+    }
 }
 
 /// The positions, counted from 1, of the calls of this kind that a create of /guests/BASE.json makes and that are wanted.
@@ -59,14 +102,27 @@ pub fn inject(call: &str, fault: Fault<'_>, number: usize, words: &[&str]) -> Ou
     run(&[&strace, fast, words].concat())
 }
 
-/// Whether a write begins a request to xenstored (struct xsd_sockmsg): four words, of which the first is a small number, the third,
-/// the transaction, is zero, and the last is at most 4096.
+/// Whether a call sends requests to xenstored.
 pub fn is_store_request(call: &str) -> bool {
+    store_requests(call) > 0
+}
+
+/// How many requests to xenstored a write sends (struct xsd_sockmsg): each begins with four words, of which the first is a small number,
+/// the third, the transaction, is zero, and the last is the length of what follows, at most 4096.
+pub fn store_requests(call: &str) -> usize {
     let text = call.strip_prefix("write(").and_then(|rest| rest.split_once(", \"")).map(|(_, text)| text);
     let bytes = unescaped(text.unwrap_or_default());
-    let word = |at: usize| Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
-    let words = word(0).zip(word(8)).zip(word(12));
-    words.is_some_and(|((kind, transaction), length)| (1..=24).contains(&kind) && transaction == 0 && length <= 4096)
+    let (mut rest, mut count) = (bytes.as_slice(), 0);
+    while let Some((header, behind)) = rest.split_first_chunk::<16>() {
+        let word = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+        let (kind, transaction, length) = (word(0), word(8), word(12));
+        if !(1..=24).contains(&kind) || transaction != 0 || length > 4096 {
+            return 0;
+        }
+        count += 1;
+        rest = behind.get(usize::try_from(length).unwrap()..).unwrap_or_default();
+    }
+    count
 }
 
 /// The bytes that strace shows in a string, up to its closing quote.

@@ -22,6 +22,8 @@ pub struct Terminal {
     seen: String,
     /// What was expected before ends here.
     at: usize,
+    /// What was taken before ends here.
+    taken: usize,
 }
 
 impl Terminal {
@@ -32,7 +34,7 @@ impl Terminal {
         let end = || Stdio::from(pty.slave.try_clone().unwrap());
         let child = Command::new(words[0]).args(&words[1..]).stdin(end()).stdout(end()).stderr(end()).spawn();
         let child = child.unwrap_or_else(|error| panic!("cannot run {words:?}: {error}"));
-        Self { line: words.join(" "), child, master: File::from(pty.master), seen: String::new(), at: 0 }
+        Self { line: words.join(" "), child, master: File::from(pty.master), seen: String::new(), at: 0, taken: 0 }
     }
 
     /// Types something.
@@ -53,6 +55,13 @@ impl Terminal {
             let more = Instant::now() < end && self.read();
             assert!(more, "{} has not shown {part:?}; shown: {:?}", self.line, self.seen);
         }
+    }
+
+    /// What the program has shown since this was last asked, up to what was expected.
+    pub fn taken(&mut self) -> String {
+        let text = self.seen.get(self.taken..self.at).unwrap_or_default().to_owned();
+        self.taken = self.at;
+        text
     }
 
     /// Waits for the program's end.

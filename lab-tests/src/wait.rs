@@ -4,7 +4,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 /// How long something may take that the host does on its own.
-pub const BOUND: Duration = Duration::from_secs(90);
+pub const BOUND: Duration = Duration::from_secs(240);
 
 /// Long enough not to be in the way of what is waited for, on a host with few processors.
 const LOOK: Duration = Duration::from_millis(50);

@@ -176,7 +176,8 @@ fn a_command_line_reaches_the_guest() {
     let lab = Lab::new("cmdline");
     for kind in ["pv", "pvh"] {
         // hello powers itself off when its command line says so.
-        let created = lab.create_with(&format!("hello-{kind}"), kind, &json!({"cmdline": "exit"}), &[]);
+        let changes = json!({"cmdline": "exit", "on_poweroff": "preserve"});
+        let created = lab.create_with(&format!("hello-{kind}"), kind, &changes, &[]);
         wait::until("the guest does not end", || chaos::find(&created.name).is_some_and(|row| row.state == "shutdown"));
         assert_eq!(chaos::info(&created.name)["shutdown_reason"], "poweroff");
     }

@@ -79,8 +79,6 @@ fn more_than_this_host_has() {
     refused(&host, &config, 2, &["cpumap", "77"]);
     let config = lab.config("noop-pv", "a", &json!({"xen": {"dev_method": "noxs"}}));
     refused(&host, &config, 2, &["noxs"]);
-    let config = lab.config("noop-pv", "a", &json!({"vifs": [{}]}));
-    refused(&host, &config, 2, &["vifs"]);
 }
 
 #[test]

@@ -28,11 +28,11 @@ fn the_figures_of_stats_are_those_that_strace_sees() {
                 ["destroy"].into_iter().chain(stats.iter().map(|guest| guest.name.as_str())).collect();
             chaos::chaos(&destroy).ok();
             let ioctls = trace.calls.iter().filter(|call| call.starts_with("ioctl("));
-            let requests = trace.calls.iter().filter(|call| strace::is_store_request(call));
+            let requests: usize = trace.calls.iter().map(|call| strace::store_requests(call)).sum();
             (
                 ioctls.clone().count(),
                 ioctls.filter(|call| is_hypercall(call)).count(),
-                requests.count(),
+                requests,
                 stats.last().unwrap().stats.clone().unwrap(),
             )
         };
@@ -89,13 +89,13 @@ fn ioctls_of_a_pvh_create() {
     fail_in_turn(&lab, "noop-pvh", "ioctl", "EPERM", &strace::pick(&all[10..], 3, 8));
 }
 
-/// The connection breaks in the middle of a create. The nodes of a guest are written one like the other, so every ninth is tried.
+/// The connection breaks in the middle of a create.
 #[test]
 fn requests_to_xenstored() {
     let lab = Lab::new("xenstore");
     let all = strace::calls_of_create(&lab, "noop-pv", "write", strace::is_store_request);
-    assert!(all.len() > 40, "a create makes more than {} requests", all.len());
-    fail_in_turn(&lab, "noop-pv", "write", "EPIPE", &strace::pick(&all, 2, 9));
+    assert!(all.len() > 5, "a create sends more than {} times", all.len());
+    fail_in_turn(&lab, "noop-pv", "write", "EPIPE", &all);
 }
 
 #[test]
@@ -122,11 +122,12 @@ fn files_of_the_mark_and_the_name() {
 /// The witness itself: lines as strace prints them.
 #[test]
 fn requests_are_told_from_other_writes() {
-    for request in [
-        r#"write(10, "\v\0\0\0\17\0\0\0\0\0\0\0\32\0\0\0/local/domain/4"..., 42) = 42"#,
-        r#"write(10, "\16\0\0\0\0\0\0\0\0\0\0\0004\0\0\0", 16) = 16"#,
+    for (request, count) in [
+        (r#"write(10, "\v\0\0\0\17\0\0\0\0\0\0\0\32\0\0\0/local/domain/4"..., 42) = 42"#, 1),
+        (r#"write(10, "\16\0\0\0\0\0\0\0\0\0\0\0004\0\0\0", 16) = 16"#, 1),
+        (r#"write(3, "\2\0\0\0\1\0\0\0\0\0\0\0\3\0\0\0/a\0\r\0\0\0\2\0\0\0\0\0\0\0\2\0\0\0/\0", 37) = 37"#, 2),
     ] {
-        assert!(strace::is_store_request(request), "{request}");
+        assert_eq!(strace::store_requests(request), count, "{request}");
     }
     for other in [
         r#"write(10, "/local/domain/6\0", 16) = 16"#,

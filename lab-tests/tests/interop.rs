@@ -29,9 +29,9 @@ fn xl_shutdown_on_a_guest_of_chaos() {
     let lab = Lab::new("xl-shutdown");
     let host = Host::now();
     for (base, reason) in [("hello-pv", "poweroff"), ("noop-pvh", "poweroff")] {
-        let name = lab.create(base, base).name;
+        // By default xendevd would remove the domain at once.
+        let name = lab.create_with(base, base, &serde_json::json!({"on_poweroff": "preserve"}), &[]).name;
         xl::xl(&["shutdown", "-w", &name]).ok();
-        // Nobody watches over it, so the domain stays and can be looked at.
         let row = xl::find(&name).unwrap();
         assert!(row.state.contains('s'), "{row:?}");
         assert_eq!(chaos::info(&name)["shutdown_reason"], reason);

@@ -31,10 +31,15 @@ struct Group {
 }
 
 /// Two hosts with one processor each: with two of them a host is slower, since chaos and xenstored take turns, and
-/// each turn then waits for another thread of QEMU.
+/// each turn then waits for another thread of QEMU. Each has about half of the work.
 const GROUPS: &[Group] = &[
-    Group { name: "behaviour", suites: &[], memory: 4096, suite_timeout: 900 },
-    Group { name: "endurance", suites: &["scale"], memory: 4096, suite_timeout: 1500 },
+    Group { name: "guests", suites: &[], memory: 4096, suite_timeout: 900 },
+    Group {
+        name: "devices",
+        suites: &["cost", "devices", "disks", "hotplug", "hotplug_daemon", "network", "restarts"],
+        memory: 4096,
+        suite_timeout: 900,
+    },
 ];
 
 /// How long a host takes to boot, at the very most; on top of its suites' time.

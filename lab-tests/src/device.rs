@@ -1,0 +1,137 @@
+//! Devices by hand: their nodes as a toolstack writes them, so that a test can make any device, right or wrong, for a guest that exists.
+
+use std::fs;
+use std::path::Path;
+
+use crate::command::run;
+use crate::{wait, xenstore};
+
+/// xvda; the disks behind it are 16 apart.
+pub const XVDA: u32 = 51712;
+
+/// A device of a guest, taken away when dropped.
+#[derive(Debug)]
+pub struct Device {
+    class: &'static str,
+    domain: u16,
+    number: u32,
+}
+
+impl Device {
+    /// A disk.
+    #[track_caller]
+    pub fn vbd(domain: u16, number: u32, params: &str, mode: &str) -> Self {
+        let device = Self { class: "vbd", domain, number };
+        device.write(
+            &[("params", params), ("mode", mode), ("type", "phy"), ("script", "block"), ("device-type", "disk")],
+            &[("virtual-device", &number.to_string()), ("device-type", "disk")],
+        );
+        device
+    }
+
+    /// An interface.
+    #[track_caller]
+    pub fn vif(domain: u16, number: u32, bridge: &str, more: &[(&str, &str)]) -> Self {
+        let device = Self { class: "vif", domain, number };
+        let handle = number.to_string();
+        let mac = format!("00:16:3e:00:{:02x}:{number:02x}", domain % 256);
+        // netback refuses a device without a script.
+        let script = ("script", "/etc/xen/scripts/vif-bridge");
+        let backend = [("bridge", bridge), ("handle", &handle), ("mac", &mac), ("hotplug-status", ""), script];
+        device.write(&[&backend[..], more].concat(), &[("handle", &handle), ("mac", &mac)]);
+        device
+    }
+
+    #[track_caller]
+    fn write(&self, backend: &[(&str, &str)], frontend: &[(&str, &str)]) {
+        let (back, front) = (self.backend(), self.frontend());
+        let id = self.domain.to_string();
+        let mut words = vec!["xenstore-write".to_owned()];
+        let mut add = |path: &str, nodes: &[(&str, &str)]| {
+            for (node, value) in nodes {
+                words.extend([format!("{path}/{node}"), (*value).to_owned()]);
+            }
+        };
+        add(&front, &[("backend", &back), ("backend-id", "0")]);
+        add(&front, frontend);
+        add(&back, &[("frontend", &front), ("frontend-id", &id), ("online", "1"), ("toolstack", "chaos")]);
+        add(&back, backend);
+        add(&front, &[("state", "1")]);
+        add(&back, &[("state", "1")]);
+        run(&words.iter().map(String::as_str).collect::<Vec<_>>()).ok();
+    }
+
+    /// Its backend directory.
+    pub fn backend(&self) -> String {
+        format!("/local/domain/0/backend/{}/{}/{}", self.class, self.domain, self.number)
+    }
+
+    fn frontend(&self) -> String {
+        format!("/local/domain/{}/device/{}/{}", self.domain, self.class, self.number)
+    }
+
+    /// The kernel's name for it.
+    pub fn sysname(&self) -> String {
+        format!("{}-{}-{}", self.class, self.domain, self.number)
+    }
+
+    /// A node of its backend directory.
+    pub fn node(&self, name: &str) -> Option<String> {
+        xenstore::read(&format!("{}/{name}", self.backend()))
+    }
+
+    /// Waits until it is connected.
+    #[track_caller]
+    pub fn connected(&self) {
+        assert_eq!(self.answer(), Ok(()), "{}", self.sysname());
+    }
+
+    /// Waits until it has failed, and returns why.
+    #[track_caller]
+    pub fn refused(&self) -> String {
+        self.answer().expect_err("it works")
+    }
+
+    #[track_caller]
+    fn answer(&self) -> Result<(), String> {
+        let what = format!("nobody has answered for {}", self.sysname());
+        let status = wait::wait_until(&what, || self.node("hotplug-status").filter(|status| !status.is_empty()));
+        if status == "connected" { Ok(()) } else { Err(self.node("hotplug-error").unwrap_or_default()) }
+    }
+
+    /// Takes it away and waits until the kernel has.
+    pub fn remove(&self) {
+        run(&["xenstore-rm", &self.backend()]);
+        run(&["xenstore-rm", &self.frontend()]);
+        let path = format!("/sys/bus/xen-backend/devices/{}", self.sysname());
+        wait::until("the kernel keeps the device", || !Path::new(&path).exists());
+    }
+}
+
+impl Drop for Device {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            // Without another panic, and without waiting.
+            let _ = std::process::Command::new("xenstore-rm").args([self.backend(), self.frontend()]).status();
+        } else {
+            self.remove();
+        }
+    }
+}
+
+/// The loop devices on a file: their numbers.
+pub fn loops_on(file: &str) -> Vec<u32> {
+    let entries = fs::read_dir("/sys/block").unwrap().filter_map(Result::ok);
+    let on_file = entries.filter(|entry| {
+        fs::read_to_string(entry.path().join("loop/backing_file")).is_ok_and(|path| path.trim_end() == file)
+    });
+    on_file.filter_map(|entry| entry.file_name().to_str()?.strip_prefix("loop")?.parse().ok()).collect()
+}
+
+/// The interfaces in a bridge.
+pub fn ports_of(bridge: &str) -> Vec<String> {
+    let entries = fs::read_dir(format!("/sys/class/net/{bridge}/brif")).into_iter().flatten().filter_map(Result::ok);
+    let mut names: Vec<String> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
