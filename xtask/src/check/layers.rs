@@ -8,6 +8,7 @@ use crate::install::cargo;
 
 /// From low to high. h2-fake may be anybody's dev-dependency and nobody's else.
 const LAYERS: &[(&str, &[&str])] = &[
+    ("noxs", &[]),
     ("h2-sys", &[]),
     ("libh2", &["h2-sys"]),
     ("h2-fake", &["libh2"]),
