@@ -78,6 +78,16 @@ impl Keeper {
     /// Looks at all guests that have ended, and does what is due. `stop` says that there is no time for another one.
     pub(super) fn look(&mut self, stop: impl Fn() -> bool) {
         let Some((hypervisor, _)) = &self.session else { return };
+        // What a dead builder left of a guest would be in the way of its next start; the builder may have been this daemon.
+        match hypervisor.reap() {
+            Ok(reaped) => {
+                for guest in reaped {
+                    let name = guest.name.as_deref().unwrap_or("without a name");
+                    log::info!("removed the unfinished guest {name}, whose builder has died");
+                }
+            }
+            Err(error) => log::warn!("unfinished guests cannot be removed: {}", chain(&error)),
+        }
         let ended = match hypervisor.ended() {
             Ok(ended) => ended,
             Err(error) => {
