@@ -27,16 +27,19 @@ impl Shell {
     #[track_caller]
     pub fn status(&mut self, command: &str) -> (i32, String) {
         self.commands += 1;
-        let mark = format!("end-{}", self.commands);
-        // The mark is made by the shell, so that an echo of the command does not have it.
-        self.terminal.send(format!("{command}; echo 'end'-{}-$?-\n", self.commands).as_bytes());
-        self.terminal.expect(&format!("{mark}-"));
+        let (begin, end) = (format!("begin-{}", self.commands), format!("end-{}-", self.commands));
+        // The shell makes the marks, so that an echo of the command does not have them; before the first is its prompt.
+        let number = self.commands;
+        self.terminal.send(format!("echo 'begin'-{number}; {command}; echo 'end'-{number}-$?-\n").as_bytes());
+        self.terminal.expect(&end);
         self.terminal.expect("-");
-        let seen = self.terminal.taken();
-        let (output, status) = seen.rsplit_once(&format!("{mark}-")).unwrap_or_default();
-        let status = status.trim_end_matches('-').parse();
-        let status = status.unwrap_or_else(|_| panic!("{}: no status of {command:?} in {seen:?}", self.name));
-        (status, output.replace('\r', "").trim().to_owned())
+        let seen = self.terminal.taken().replace('\r', "");
+        let parsed = || {
+            let (_, rest) = seen.split_once(&format!("{begin}\n"))?;
+            let (output, status) = rest.rsplit_once(&end)?;
+            Some((status.trim_end_matches('-').parse().ok()?, output.trim().to_owned()))
+        };
+        parsed().unwrap_or_else(|| panic!("{}: no end of {command:?} in {seen:?}", self.name))
     }
 
     /// Runs a command line that must succeed, and returns its output.

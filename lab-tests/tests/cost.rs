@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use lab_tests::uevents::Uevents;
@@ -65,7 +66,10 @@ fn an_interface_without_a_process() {
 
     let name = lab.xl_create("hello-pv", "xl");
     let domain = xl::find(&name).unwrap().id;
-    let plug = ["xl", "network-attach", &name, "bridge=xenbr0", "script=vif-bridge"];
+    // Another suite may have put our hook in the script's place.
+    let aside = "/etc/xen/scripts/vif-bridge.xen";
+    let script = if Path::new(aside).exists() { aside } else { "/etc/xen/scripts/vif-bridge" };
+    let plug = ["xl", "network-attach", &name, "bridge=xenbr0", &format!("script={script}")];
     for round in 0..3 {
         let took = attach(domain, &plug);
         eprintln!("round {round}: Debian's scripts answered after {:.3} ms", took.as_secs_f64() * 1000.0);
