@@ -35,6 +35,10 @@ impl Keeper {
             return Ok(false);
         }
         let hypervisor = Hypervisor::open()?;
+        // Records of guests that others destroyed are forgotten by this, and its own connection is made now and not with the first guest.
+        if let Err(error) = hypervisor.list() {
+            log::warn!("domains cannot be listed: {}", chain(&error));
+        }
         let store = Store::open()?;
         store
             .add_watch(DOMAIN_ENDED, "ended")
