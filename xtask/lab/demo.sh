@@ -5,7 +5,7 @@ set -euo pipefail
 work=$(mktemp -d)
 cd "$work"
 guests=
-for app in noop hello linux; do
+for app in noop hello daytime linux; do
 	guests="$guests $app-pv $app-pvh"
 done
 
@@ -15,11 +15,14 @@ say() {
 
 # Every guest by a name of its own, and for xl the same guest in its own language.
 for guest in $guests; do
-	jq --arg name "$guest" '.name = $name' "/guests/$guest.json" >"$guest.json"
+	# Both types live at the same time here, so the second has another address.
+	jq --arg name "$guest" '.name = $name | if .type == "pvh" and .cmdline then .cmdline |= sub("10.77.0.1"; "10.77.0.2") else . end' \
+		"/guests/$guest.json" >"$guest.json"
 	jq -r '"name = \"\(.name)\"", "type = \"\(.type)\"", "kernel = \"\(.kernel)\"", "memory = \(.memory)", "vcpus = \(.vcpus)",
 		(if .ramdisk then "ramdisk = \"\(.ramdisk)\"" else empty end),
 		(if .cmdline then "extra = \"\(.cmdline)\"" else empty end),
 		(if .tsc_mode then "tsc_mode = \"\(.tsc_mode)\"" else empty end),
+		(if .vifs then "vif = [ \(.vifs | map("\"bridge=\(.bridge)\"") | join(", ")) ]" else empty end),
 		"on_reboot = \"destroy\"", "on_crash = \"destroy\""' "$guest.json" >"$guest.cfg"
 done
 
@@ -30,7 +33,7 @@ timed() {
 	took=$((${EPOCHREALTIME/[.,]/} - start))
 }
 
-say "Six guests, made and destroyed by chaos and by xl (milliseconds, $clock)"
+say "Eight guests, made and destroyed by chaos and by xl (milliseconds, $clock); daytime and linux have an interface"
 printf '  %-10s %13s %10s %7s %15s %11s\n' guest 'chaos create' 'xl create' ratio 'chaos destroy' 'xl destroy'
 ms() {
 	printf '%s.%s' $(($1 / 1000)) $(($1 / 100 % 10))
@@ -53,7 +56,7 @@ for guest in $guests; do
 done
 
 rm -f /var/log/xen/console/guest-*.log
-say 'The same again with chaos, to stay: noop (blocks at once), hello (talks) and a small Linux; each as PV and as PVH'
+say 'The same again with chaos, to stay: noop (blocks at once), hello (talks), daytime (on the network) and a small Linux; each as PV and as PVH'
 for guest in $guests; do
 	chaos create "$guest.json"
 done
@@ -82,9 +85,17 @@ say 'What they say on their consoles (noop says nothing: it is asleep)'
 for guest in $guests; do
 	case $guest in
 	hello-*) console "$guest" . ;;
+	daytime-*) console "$guest" 'vif 0' ;;
 	linux-*) console "$guest" GUEST-UP ;;
 	esac
 done
+
+say 'What daytime says on the network, and what xendevd did for it'
+for address in 10.77.0.13 10.77.0.23; do
+	printf '  %-10s ' "$address"
+	cat <"/dev/tcp/$address/13"
+done
+xendevd status
 
 say 'Destroying them'
 for guest in $guests; do

@@ -38,7 +38,8 @@ const GROUPS: &[Group] = &[
         name: "devices",
         suites: &["cost", "devices", "disks", "hotplug", "hotplug_daemon", "network", "restarts"],
         memory: 4096,
-        suite_timeout: 900,
+        // A hundred interfaces that come and go, and hundreds of megabytes through an emulated machine.
+        suite_timeout: 1500,
     },
 ];
 
