@@ -97,8 +97,9 @@ fn the_same_create_again() {
     let config = lab.config("noop-pv", "a", &json!({}));
     let requests = strace::calls_of_create(&lab, "noop-pv", "write", strace::is_store_request);
     let host = Host::now();
-    let output =
-        strace::inject("write", Fault::Signal("KILL"), requests[requests.len() / 2], &["chaos", "create", &config]);
+    // Late enough that there is something to remove.
+    let late = requests[requests.len() - 2];
+    let output = strace::inject("write", Fault::Signal("KILL"), late, &["chaos", "create", &config]);
     assert_eq!(output.signal(), Some(SIGKILL), "{}", output.report());
     let output = chaos::chaos(&["create", &config]);
     // Whoever came first has removed it, and says so: this command, or xendevd.
