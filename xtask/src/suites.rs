@@ -36,7 +36,7 @@ const GROUPS: &[Group] = &[
     Group { name: "guests", suites: &[], memory: 4096, suite_timeout: 900 },
     Group {
         name: "devices",
-        suites: &["cost", "devices", "disks", "hotplug", "hotplug_daemon", "network", "restarts"],
+        suites: &["devices", "network"],
         memory: 4096,
         // A hundred interfaces that come and go, and hundreds of megabytes through an emulated machine.
         suite_timeout: 1500,
