@@ -55,22 +55,21 @@ fn linux_talks_to_dom0_and_to_daytime() {
     let other = lab.create_with("daytime-pv", "daytime", &json!({"cmdline": "ip=10.77.0.23/24"}), &[]);
     up(&other.name, 0, "10.77.0.23");
     let served_by_dom0 = 7007;
-    for (base, address, to_dom0, to_daytime) in
-        [("linux-pv", "10.77.0.24", BULK, SHORT), ("linux-pvh", "10.77.0.25", SHORT, BULK)]
-    {
+    for (base, address, bytes) in [("linux-pv", "10.77.0.24", BULK), ("linux-pvh", "10.77.0.25", SHORT)] {
         let cmdline = format!("console=hvc0 net={address}/24");
         let guest = lab.create_with(base, base, &json!({"cmdline": cmdline, "memory": 512}), &[]);
         let mut shell = Shell::open(&guest.name);
         ping(address);
-        echo::through(address, SHORT);
+        echo::through(address, bytes);
         shell.until(&format!("ping -c 1 -W 2 {DOM0} && ping -c 1 -W 2 10.77.0.23"));
         let served = echo::serve_once(served_by_dom0);
-        for (to, port, bytes) in [(DOM0, served_by_dom0, to_dom0), ("10.77.0.23", echo::PORT, to_daytime)] {
-            shell.run(&format!("head -c {bytes} /dev/urandom >/tmp/bulk"));
-            let sum = shell.run("sha256sum </tmp/bulk");
+        // busybox's nc sends a KiB at a time, so what the guest sends by itself is less.
+        shell.run(&format!("head -c {SHORT} /dev/urandom >/tmp/bulk"));
+        let sum = shell.run("sha256sum </tmp/bulk");
+        for (to, port) in [(DOM0, served_by_dom0), ("10.77.0.23", echo::PORT)] {
             assert_eq!(shell.run(&format!("nc {to} {port} </tmp/bulk | sha256sum")), sum, "{to}:{port}");
         }
-        assert_eq!(served.join().unwrap(), to_dom0 as u64);
+        assert_eq!(served.join().unwrap(), SHORT as u64);
         shell.close();
         chaos::chaos(&["destroy", &guest.name]).ok();
     }
