@@ -122,18 +122,17 @@ impl Domain {
         let uuid = self.info()?.handle;
         // Whoever destroys a guest does not want it to come back.
         restarts::remove(&self.inner.state, uuid)?;
-        self.destroy_keeping_note()
+        self.destroy_keeping_note(uuid)
     }
 
     /// As [`destroy`](Self::destroy), for whoever has the guest in hand and starts it again.
-    pub(crate) fn destroy_keeping_note(self) -> Result<(), Error> {
-        let info = self.info()?;
+    pub(crate) fn destroy_keeping_note(self, uuid: Uuid) -> Result<(), Error> {
         // A guest that runs on could use its devices' nodes while they go, or find itself without a name.
         self.inner.calls.pause(self.id)?;
         let store = self.inner.store()?;
         nodes::settle_console(store, self.id)?;
         device::remove_all(store, self.id)?;
-        nodes::remove(store, self.id, Some(info.handle))?;
+        nodes::remove(store, self.id, Some(uuid))?;
         reap::destroy(&self.inner, self.id)?;
         Ok(reap::forget(&self.inner.state, self.id)?)
     }

@@ -165,7 +165,11 @@ impl Ended {
         let there = |info: &DomainInfo| info.handle == self.uuid() && info.state != DomainState::Dying;
         let domain = match self.inner.info(self.domain())?.filter(there) {
             Some(info) if info.shutdown_reason() != Some(self.reason()) => return Ok(Outcome::Gone),
-            Some(_) => Some(Domain::new(Rc::clone(&self.inner), self.domain())),
+            // Whoever had it in hand until now may have decided that it stays.
+            Some(_) => match guests::read(&self.inner.state, self.domain(), self.uuid())? {
+                Some(guest) if guest.preserved => return Ok(Outcome::Preserved),
+                _ => Some(Domain::new(Rc::clone(&self.inner), self.domain())),
+            },
             // Its restart was interrupted, unless somebody has cancelled it or gone on with it.
             None if restarts::read(&self.inner.state, self.uuid())?.is_none() => return Ok(Outcome::Gone),
             None => None,
@@ -192,7 +196,7 @@ fn start_again(inner: &Rc<Inner>, old: Option<Domain>, restart: &Restart, image:
     let config = GuestConfig { paused: false, ..restart.guest.config()? };
     restarts::write(&inner.state, restart)?;
     if let Some(old) = old {
-        old.destroy_keeping_note()?;
+        old.destroy_keeping_note(restart.guest.uuid)?;
     }
     let started = Hypervisor::over_inner(inner).create(&config).and_then(|shell| shell.boot(image)).map_err(boxed)?;
     restarts::remove(&inner.state, restart.guest.uuid)?;

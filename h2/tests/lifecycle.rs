@@ -82,6 +82,20 @@ fn a_guest_in_other_hands_is_left_alone() {
     assert!(matches!(daemon.ended().unwrap().remove(0).carry_out().unwrap(), Outcome::Restarted(_)));
 }
 
+/// xendevd saw its end, and `chaos shutdown --keep` was faster.
+#[test]
+fn a_guest_that_is_to_stay_after_all() {
+    let bench = Bench::new();
+    let hypervisor = bench.open();
+    let guest = bench.guest(&hypervisor, NAME);
+    bench.host.end_guest(guest.id(), POWER_OFF);
+    let daemon = bench.open();
+    let ended = daemon.ended().unwrap().remove(0);
+    guest.preserve().unwrap();
+    assert_eq!(ended.carry_out().unwrap(), Outcome::Preserved);
+    assert_eq!(guest.info().unwrap().shutdown_reason(), Some(ShutdownReason::PowerOff));
+}
+
 #[test]
 fn what_was_seen_and_is_over_is_not_acted_on() {
     let bench = Bench::new();

@@ -53,7 +53,8 @@ fn sum_in(lab: &Lab, image: &Path, file: &str) -> String {
 #[test]
 fn what_linux_writes_stays() {
     let lab = Lab::new("disk-ext4");
-    let host = Host::now();
+    // Xen keeps the frames in which it tracks what dom0 maps of guests' memory, so the first guest may cost some; the second may not.
+    let mut host = Host::now().with_slack(64);
     for (base, kind) in [("linux-pv", "file"), ("linux-pvh", "phy")] {
         let path = image(&lab, kind, 64);
         run(&["mke2fs", "-q", "-t", "ext4", path.to_str().unwrap()]).ok();
@@ -67,8 +68,9 @@ fn what_linux_writes_stays() {
         chaos::chaos(&["destroy", &guest.name]).ok();
         drop(block);
         assert_eq!(Some(sum_in(&lab, &path, "data").as_str()), sum.split_whitespace().next(), "{base} {kind}");
+        host.assert_unchanged(&format!("{base} with ext4 on {kind}"));
+        host = Host::now();
     }
-    host.assert_unchanged("guests with ext4 disks");
 }
 
 #[test]

@@ -15,7 +15,7 @@ use crate::ABI;
 use crate::error::{HeaderError, ParseError, SnapshotError, StateError};
 use crate::keys::{KEYS_MAX, Keys};
 use crate::state::{Change, Side, State};
-use crate::words::{Load, Store, load_bytes, store_bytes};
+use crate::words::{Load, Store, check_header, load_bytes, store_bytes};
 
 /// The first eight bytes of a control page.
 pub const MAGIC: [u8; 8] = *b"NoXS-ctl";
@@ -32,8 +32,8 @@ pub const ATTEMPTS: usize = 16;
 mod at {
     use super::{FRONTEND_REGION, HEADER_SIZE, Side};
 
-    pub(super) const MAGIC: usize = 0;
-    pub(super) const ABI: usize = 2;
+    pub(super) const MAGIC: usize = crate::words::MAGIC_AT;
+    pub(super) const ABI: usize = crate::words::ABI_AT;
     pub(super) const BACKEND_STATE: usize = 4;
     pub(super) const FRONTEND_STATE: usize = 6;
 
@@ -82,16 +82,8 @@ impl<W: Load> ControlPage<W> {
     /// # Errors
     /// Its header is not that of ABI 1.
     pub fn open(words: W) -> Result<Self, HeaderError> {
-        let mut magic = [0; 8];
-        load_bytes(&words, at::MAGIC, &mut magic);
-        words.fence_acquire();
-        if magic != MAGIC {
-            return Err(HeaderError::Magic);
-        }
-        match words.load(at::ABI) {
-            ABI => Ok(ControlPage(words)),
-            other => Err(HeaderError::Version(other)),
-        }
+        check_header(&words, MAGIC)?;
+        Ok(ControlPage(words))
     }
 
     /// A side's count of changes, of its keys or its state. Whoever has acted on all that it read after this needs to look again

@@ -13,7 +13,7 @@
 use crate::ABI;
 use crate::device::{CLASS_SIZE, Class, Device, DeviceId, DomId, GrantRef, Port};
 use crate::error::{ClassError, HeaderError, TableError};
-use crate::words::{Load, Store, load_bytes, store_bytes};
+use crate::words::{Load, Store, check_header, load_bytes, store_bytes};
 
 /// The first eight bytes of a device page.
 pub const MAGIC: [u8; 8] = *b"NoXS-dev";
@@ -32,8 +32,8 @@ const _: () = assert!(HEADER_SIZE == 64 && SLOT_SIZE == 32 && SLOTS == 126);
 
 /// Where words are, counted from the page's start or from the slot's.
 mod at {
-    pub(super) const MAGIC: usize = 0;
-    pub(super) const ABI: usize = 2;
+    pub(super) const MAGIC: usize = crate::words::MAGIC_AT;
+    pub(super) const ABI: usize = crate::words::ABI_AT;
     pub(super) const SIZES: usize = 3;
     pub(super) const SLOTS: usize = 4;
     pub(super) const GENERATION: usize = 5;
@@ -73,16 +73,7 @@ impl<W: Load> DevicePage<W> {
     /// # Errors
     /// Its header is not that of ABI 1.
     pub fn open(words: W) -> Result<Self, HeaderError> {
-        let mut magic = [0; 8];
-        load_bytes(&words, at::MAGIC, &mut magic);
-        words.fence_acquire();
-        if magic != MAGIC {
-            return Err(HeaderError::Magic);
-        }
-        match words.load(at::ABI) {
-            ABI => {}
-            other => return Err(HeaderError::Version(other)),
-        }
+        check_header(&words, MAGIC)?;
         if words.load(at::SIZES) != SIZES || words.load(at::SLOTS) != SLOTS_WORD {
             return Err(HeaderError::Layout);
         }

@@ -3,6 +3,9 @@
 //! The readers and writers of the pages are generic over these traits, so that the same code runs over a mapped page
 //! ([`crate::page`]) and over a model of one in the tests, where every interleaving is tried.
 
+use crate::ABI;
+use crate::error::HeaderError;
+
 /// A page of words that can be read. Words are numbered from the page's start.
 ///
 /// Implementors give out each word as one access, never two halves, and never a word that they remember.
@@ -33,6 +36,24 @@ pub trait Store: Load {
     fn store_release(&self, word: usize, value: u32) {
         self.fence_release();
         self.store(word, value);
+    }
+}
+
+/// Where both pages have their magic and their version.
+pub(crate) const MAGIC_AT: usize = 0;
+pub(crate) const ABI_AT: usize = 2;
+
+/// Whether a page says that it is one of this kind, of ABI 1. What is read after this was written before the page said so.
+pub(crate) fn check_header<W: Load>(words: &W, magic: [u8; 8]) -> Result<(), HeaderError> {
+    let mut found = [0; 8];
+    load_bytes(words, MAGIC_AT, &mut found);
+    words.fence_acquire();
+    if found != magic {
+        return Err(HeaderError::Magic);
+    }
+    match words.load(ABI_AT) {
+        ABI => Ok(()),
+        other => Err(HeaderError::Version(other)),
     }
 }
 

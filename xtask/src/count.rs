@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::{self, Write};
+use std::time::Instant;
 
 use anyhow::{Result, bail};
 
@@ -28,17 +29,19 @@ impl fmt::Display for Counts {
     }
 }
 
-/// Puts a word before each line: lines of several sources come one by one and can be told apart.
+/// Puts a word before each line, and the seconds since the first: lines of several sources come one by one and can be told apart, and what
+/// takes long is seen.
 #[derive(Debug)]
 pub(crate) struct Prefixed<W> {
     prefix: &'static str,
     to: W,
     line: Vec<u8>,
+    start: Instant,
 }
 
 impl<W: Write> Prefixed<W> {
     pub(crate) fn new(prefix: &'static str, to: W) -> Self {
-        Prefixed { prefix, to, line: Vec::new() }
+        Prefixed { prefix, to, line: Vec::new(), start: Instant::now() }
     }
 }
 
@@ -48,7 +51,8 @@ impl<W: Write> Write for Prefixed<W> {
             self.line.push(*byte);
             if *byte == b'\n' {
                 // One write a line, so that nobody else's gets between.
-                let line = [b"[", self.prefix.as_bytes(), b"] ", &self.line].concat();
+                let prefix = format!("[{} {:3}] ", self.prefix, self.start.elapsed().as_secs());
+                let line = [prefix.as_bytes(), &self.line].concat();
                 self.line.clear();
                 self.to.write_all(&line)?;
             }

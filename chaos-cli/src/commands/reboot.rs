@@ -39,11 +39,10 @@ fn restart(
     name: Option<&str>,
     args: &RebootArgs,
 ) -> Result<(Domain, Option<Interrupt>)> {
-    // The name may have been changed since, and a reboot is no reason to pause.
+    // The name may have been changed since.
     if let Some(name) = name {
         config.name = name.parse()?;
     }
-    config.paused = false;
     // A kernel that is not there any more is found while the guest still runs.
     let image = BootImage::open(&config)?;
     // xendevd would start it again, too.

@@ -15,9 +15,11 @@ pub(crate) fn destroy(args: &GuestsArgs) -> Result<()> {
     for_each(&args.guests, |guest| {
         // A guest that is being started again has another domain by the time it is in our hands.
         for _ in 0..TRIES {
-            let domain = match host::find(&hypervisor, guest) {
-                // It has none at all, but it is to be started again.
-                Err(_) if hypervisor.cancel_restart(&guest.to_string())? => return Ok(()),
+            let domain = match hypervisor.find(guest.as_str()) {
+                // It has none at all, but it may be one that is to be started again.
+                Err(error) if error.kind() == ErrorKind::NotFound && hypervisor.cancel_restart(guest.as_str())? => {
+                    return Ok(());
+                }
                 found => found?,
             };
             refuse_control_domain(&domain, "destroy")?;

@@ -110,16 +110,9 @@ pub(crate) fn holder(state: &StateDir, uuid: Uuid) -> Option<u32> {
 mod tests {
     use super::*;
 
-    fn state() -> (tempfile::TempDir, StateDir) {
-        let folder = tempfile::tempdir().unwrap();
-        let state = StateDir::new(folder.path());
-        state.prepare().unwrap();
-        (folder, state)
-    }
-
     #[test]
     fn one_hand_at_a_time() {
-        let (_folder, state) = state();
+        let (_folder, state) = StateDir::temporary();
         let uuid = Uuid::new_v4();
         // Two hypervisors, as in two processes.
         let (mut ours, mut theirs) = (Holds::new(), Holds::new());

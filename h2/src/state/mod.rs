@@ -64,6 +64,16 @@ impl StateDir {
         Self { root: root.into() }
     }
 
+    /// One of its own for a test, which lives as long as the folder.
+    #[cfg(test)]
+    #[allow(clippy::unwrap_used)]
+    fn temporary() -> (tempfile::TempDir, Self) {
+        let folder = tempfile::tempdir().unwrap();
+        let state = Self::new(folder.path());
+        state.prepare().unwrap();
+        (folder, state)
+    }
+
     /// Makes the directories, readable for root alone: configurations may hold secrets in command lines.
     pub(crate) fn prepare(&self) -> Result<(), StateError> {
         for folder in [building::FOLDER, guests::FOLDER, held::FOLDER, names::FOLDER, restarts::FOLDER] {

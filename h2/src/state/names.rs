@@ -119,13 +119,6 @@ mod tests {
     use super::*;
     use crate::state::building::{self, Mark};
 
-    fn state() -> (tempfile::TempDir, StateDir) {
-        let folder = tempfile::tempdir().unwrap();
-        let state = StateDir::new(folder.path());
-        state.prepare().unwrap();
-        (folder, state)
-    }
-
     /// As a builder does; guests are alive or not as told, builders as their marks say.
     fn reserve_with(state: &StateDir, mark: &Mark, guests_alive: bool) -> Result<(), Owner> {
         let alive = |owner| match owner {
@@ -137,7 +130,7 @@ mod tests {
 
     #[test]
     fn a_name_has_one_owner() {
-        let (_folder, state) = state();
+        let (_folder, state) = StateDir::temporary();
         let uuid = Uuid::new_v4();
         let mark = Mark::new(&state, "web", uuid).unwrap();
         reserve_with(&state, &mark, false).unwrap();
@@ -155,7 +148,7 @@ mod tests {
 
     #[test]
     fn a_dead_builders_name_is_free() {
-        let (_folder, state) = state();
+        let (_folder, state) = StateDir::temporary();
         let mark = Mark::new(&state, "web", Uuid::new_v4()).unwrap();
         reserve_with(&state, &mark, false).unwrap();
         drop(mark);
@@ -168,7 +161,7 @@ mod tests {
 
     #[test]
     fn a_live_builder_is_no_orphan() {
-        let (_folder, state) = state();
+        let (_folder, state) = StateDir::temporary();
         let mark = Mark::new(&state, "web", Uuid::new_v4()).unwrap();
         assert!(building::orphans(&state).unwrap().is_empty());
         assert!(building::is_live(&state, mark.handle()).unwrap());
