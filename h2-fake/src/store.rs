@@ -104,6 +104,10 @@ impl StoreCalls for FakeStore {
         })
     }
 
+    fn is_introduced(&self, domain: DomId) -> io::Result<bool> {
+        self.run("is_introduced", &domain.to_string(), |host| Ok(host.introduced.contains_key(&domain)))
+    }
+
     fn watch(&self, path: &str, token: &str) -> io::Result<()> {
         self.run("watch", path, |_| {
             if !path.starts_with('@') {

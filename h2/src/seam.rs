@@ -238,6 +238,8 @@ pub trait StoreCalls: fmt::Debug {
     }
     /// Tells xenstored of a new guest's ring (`XS_INTRODUCE`).
     fn introduce(&self, domain: DomId, frame: Gfn, port: Port) -> io::Result<()>;
+    /// Whether xenstored knows the guest's ring (`XS_IS_DOMAIN_INTRODUCED`).
+    fn is_introduced(&self, domain: DomId) -> io::Result<bool>;
     /// Asks for an event whenever `path` or something below it changes (`XS_WATCH`).
     fn watch(&self, path: &str, token: &str) -> io::Result<()>;
     /// Takes a watch back (`XS_UNWATCH`).

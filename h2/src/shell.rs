@@ -64,7 +64,6 @@ struct Parts {
     domain: Option<DomId>,
     rings: Option<Rings>,
     builder: Option<Box<dyn Builder>>,
-    introduced: bool,
 }
 
 impl Shell {
@@ -75,7 +74,7 @@ impl Shell {
         let uuid = config.uuid.unwrap_or_else(Uuid::new_v4);
         let mark = Mark::new(&inner.state, config.name.as_str(), uuid)?;
         // From here on there is something to undo, and the shell owns it.
-        let parts = Parts { mark, domain: None, rings: None, builder: None, introduced: false };
+        let parts = Parts { mark, domain: None, rings: None, builder: None };
         let mut shell = Self { parts: Some(parts), inner: Rc::clone(&inner), config, uuid, phases };
         shell.reserve_name()?;
         shell.create_domain()?;
@@ -239,7 +238,6 @@ impl Shell {
         let store = inner.store()?;
         nodes::write_rings(store, &self.nodes(domain), frames, rings.store_port, rings.console_port)?;
         store.introduce(domain, frames.store, rings.store_port)?;
-        self.parts()?.introduced = true;
         self.phases.end("introduce");
 
         limits::apply_scheduling(&inner, domain, &self.config)?;
@@ -338,7 +336,7 @@ impl Parts {
     fn undo(mut self, inner: &Inner, name: &str, uuid: Uuid) -> Result<(), crate::error::Error> {
         self.builder = None;
         if let Some(domain) = self.domain {
-            remove_nodes(inner.store()?, domain, uuid, self.introduced)?;
+            remove_nodes(inner.store()?, domain, uuid)?;
             reap::destroy(inner, domain)?;
             guests::remove(&inner.state, domain)?;
         }
@@ -353,11 +351,9 @@ impl Parts {
 }
 
 /// Removes the nodes, over a new connection if the old one is what failed.
-fn remove_nodes(store: &Store, domain: DomId, uuid: Uuid, introduced: bool) -> Result<(), StoreError> {
+fn remove_nodes(store: &Store, domain: DomId, uuid: Uuid) -> Result<(), StoreError> {
     let remove = || {
-        if introduced {
-            nodes::settle_console(store, domain)?;
-        }
+        nodes::settle_console(store, domain)?;
         device::remove_all(store, domain)?;
         nodes::remove(store, domain, Some(uuid))
     };

@@ -95,7 +95,8 @@ fn the_stores_connection_breaks() {
 }
 
 fn is_store(operation: &str) -> bool {
-    ["read", "write", "mkdir", "remove", "directory", "set_permissions", "introduce"].contains(&operation)
+    ["read", "write", "mkdir", "remove", "directory", "set_permissions", "introduce", "is_introduced"]
+        .contains(&operation)
 }
 
 /// A call fails, and then one of those that undo: what stays is found by the next one who looks.

@@ -129,7 +129,7 @@ impl Client {
 }
 
 fn kind(number: u32) -> io::Result<Kind> {
-    const ALL: [Kind; 11] = [
+    const ALL: [Kind; 12] = [
         Kind::Directory,
         Kind::Read,
         Kind::Watch,
@@ -141,6 +141,7 @@ fn kind(number: u32) -> io::Result<Kind> {
         Kind::SetPermissions,
         Kind::WatchEvent,
         Kind::Error,
+        Kind::IsIntroduced,
     ];
     ALL.into_iter()
         .find(|kind| *kind as u32 == number)
@@ -251,6 +252,14 @@ impl StoreCalls for Client {
         let arguments =
             [text(&domain.to_string())?, text(&frame.get().to_string())?, text(&port.to_string())?].concat();
         self.ask(Kind::Introduce, &[&arguments]).map(drop)
+    }
+
+    fn is_introduced(&self, domain: DomId) -> io::Result<bool> {
+        match self.ask(Kind::IsIntroduced, &[&text(&domain.to_string())?])?.as_slice() {
+            b"T" | b"T\0" => Ok(true),
+            b"F" | b"F\0" => Ok(false),
+            other => Err(wire::broken(format!("{:?} as the answer of yes or no", String::from_utf8_lossy(other)))),
+        }
     }
 
     fn watch(&self, path: &str, token: &str) -> io::Result<()> {

@@ -114,6 +114,10 @@ impl Store {
         self.run("introduce", &nodes::home(domain), |calls| calls.introduce(domain, frame, port))
     }
 
+    pub(crate) fn is_introduced(&self, domain: DomId) -> Result<bool, StoreError> {
+        self.run("look for", &nodes::home(domain), |calls| calls.is_introduced(domain))
+    }
+
     /// Watches some nodes until the result is dropped.
     ///
     /// # Errors

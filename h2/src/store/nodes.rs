@@ -188,13 +188,15 @@ pub(crate) fn write_rings(
 const SETTLE_LIMIT: Duration = Duration::from_millis(500);
 
 /// Waits until xenconsoled has answered for a guest that has just been introduced: it would write the terminal into a home that was
-/// removed meanwhile, and nobody would ever remove that node.
-///
-/// To be called before [`remove`], for a guest that was introduced.
+/// removed meanwhile, and nobody would ever remove that node. To be called before [`remove`].
 pub(crate) fn settle_console(store: &Store, domain: DomId) -> Result<(), StoreError> {
     let home = home(domain);
     let tty = format!("{home}/console/tty");
     let answered = || Ok::<_, StoreError>(store.read(&tty)?.is_none_or(|path| !path.is_empty()));
+    // xenconsoled hears of no other guests.
+    if answered()? || !store.is_introduced(domain)? {
+        return Ok(());
+    }
     if !store.wait_until(std::slice::from_ref(&tty), SETTLE_LIMIT, answered)? {
         log::debug!("xenconsoled has not answered for {home}");
     }

@@ -18,6 +18,7 @@ pub(super) enum Kind {
     SetPermissions = 14,
     WatchEvent = 15,
     Error = 16,
+    IsIntroduced = 17,
 }
 
 /// XENSTORE_PAYLOAD_MAX.
