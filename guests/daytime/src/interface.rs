@@ -3,8 +3,12 @@
 use guest_runtime::net::{Network, NetworkMemory};
 use guest_runtime::{Console, DeviceError, DeviceId, Devices, Guest, Link, Port, Source, Store, Token};
 use smoltcp::iface::{self, Config, PollIngressSingleResult, PollResult};
+use smoltcp::phy::{Device, TxToken};
 use smoltcp::time::Instant;
-use smoltcp::wire::{EthernetAddress, IpCidr, Ipv4Address, Ipv4Cidr};
+use smoltcp::wire::{
+    ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetFrame, EthernetProtocol, EthernetRepr, IpCidr,
+    Ipv4Address, Ipv4Cidr,
+};
 
 use crate::service::Service;
 use crate::{INTERFACES, say};
@@ -67,8 +71,8 @@ impl Interface {
         Ok(self.network.advance(store)? != Link::Gone)
     }
 
-    /// Says what became of the address.
-    pub(crate) fn announce(&mut self, console: &mut Option<Console>) {
+    /// Says what became of the address, on the console and on the network.
+    pub(crate) fn announce(&mut self, guest: &Guest, console: &mut Option<Console>) {
         let address = self.stack.ip_addrs().iter().map(|IpCidr::Ipv4(address)| *address).next();
         if self.network.link() != Link::Connected || address == self.announced {
             return;
@@ -76,8 +80,34 @@ impl Interface {
         self.announced = address;
         let (id, mac) = (self.network.id(), self.network.mac());
         match address {
-            Some(address) => say(console, format_args!("vif {id} {mac} {address}\n")),
+            Some(address) => {
+                say(console, format_args!("vif {id} {mac} {address}\n"));
+                self.tell_neighbours(guest, address.address());
+            }
             None => say(console, format_args!("vif {id} {mac} has lost its address\n")),
+        }
+    }
+
+    /// An ARP announcement (RFC 5227, 2.3). Whoever talked to another interface with this address until now would take half a minute to
+    /// notice by himself that it has gone.
+    fn tell_neighbours(&mut self, guest: &Guest, address: Ipv4Address) {
+        let mac = EthernetAddress(self.network.mac().0);
+        let ethernet =
+            EthernetRepr { src_addr: mac, dst_addr: EthernetAddress::BROADCAST, ethertype: EthernetProtocol::Arp };
+        let arp = ArpRepr::EthernetIpv4 {
+            operation: ArpOperation::Request,
+            source_hardware_addr: mac,
+            source_protocol_addr: address,
+            target_hardware_addr: EthernetAddress([0; 6]),
+            target_protocol_addr: address,
+        };
+        // With no buffer free there is traffic, and neighbours that know already.
+        if let Some(token) = self.network.transmit(now(guest)) {
+            token.consume(ethernet.buffer_len() + arp.buffer_len(), |frame| {
+                let mut frame = EthernetFrame::new_unchecked(frame);
+                ethernet.emit(&mut frame);
+                arp.emit(&mut ArpPacket::new_unchecked(frame.payload_mut()));
+            });
         }
     }
 

@@ -91,7 +91,7 @@ impl Place<'_> {
     fn serve(&mut self, guest: &Guest, console: &mut Option<Console>) -> Option<guest_runtime::Instant> {
         let interface = self.interface.as_mut()?;
         let deadline = interface.serve(guest, self.service.as_mut()?);
-        interface.announce(console);
+        interface.announce(guest, console);
         deadline
     }
 }
