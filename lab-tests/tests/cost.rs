@@ -70,11 +70,9 @@ fn an_interface_without_a_process() {
     let aside = "/etc/xen/scripts/vif-bridge.xen";
     let script = if Path::new(aside).exists() { aside } else { "/etc/xen/scripts/vif-bridge" };
     let plug = ["xl", "network-attach", &name, "bridge=xenbr0", &format!("script={script}")];
-    for round in 0..3 {
-        let took = attach(domain, &plug);
-        eprintln!("round {round}: Debian's scripts answered after {:.3} ms", took.as_secs_f64() * 1000.0);
-        xl::xl(&["network-detach", &name, "0"]).ok();
-    }
+    // libxl waits ten seconds for a guest without a driver to let go of an interface, so this is done once.
+    let took = attach(domain, &plug);
+    eprintln!("Debian's scripts answered after {:.3} ms", took.as_secs_f64() * 1000.0);
     let command = strace::trace(&lab, PROCESSES, &plug);
     command.output.ok();
     eprintln!("Debian's scripts: {} processes and programs", processes(&command.calls));

@@ -310,29 +310,6 @@ fn a_guest_that_does_not_let_go() {
 }
 
 /// What is attached is there after a reboot, and what is detached is not.
-/// Many guests with an interface each, as fast as it goes.
-#[test]
-fn a_hundred_guests() {
-    const COUNT: usize = 100;
-    let lab = Lab::new("device-crowd");
-    lab.create_with("noop-pv", "warm", &json!({"vifs": [{ "bridge": BRIDGE }]}), &[]);
-    chaos::chaos(&["destroy", &lab.name("warm")]).ok();
-    // Where many guests lived at once, Xen's own heap and the kernel's have grown.
-    let host = Host::now().with_slack(COUNT as u64 * 4);
-    let config = lab.config("noop-pv", "a", &json!({"vifs": [{ "bridge": BRIDGE }]}));
-    let guests = chaos::create(&config, &["-n", &COUNT.to_string()]);
-    assert_eq!(guests.len(), COUNT);
-    let ports = fs::read_dir(format!("/sys/class/net/{BRIDGE}/brif")).unwrap().count();
-    assert_eq!((ports, interfaces().len()), (COUNT, COUNT));
-    for guest in &guests {
-        let status = xenstore::read(&format!("/local/domain/0/backend/vif/{}/0/hotplug-status", guest.domid));
-        assert_eq!(status.as_deref(), Some("connected"), "{}", guest.name);
-    }
-    let names = guests.iter().map(|guest| guest.name.as_str());
-    chaos::chaos(&["destroy"].into_iter().chain(names).collect::<Vec<_>>()).ok();
-    unchanged(&host, "a hundred guests with an interface each");
-}
-
 #[test]
 fn devices_survive_a_reboot() {
     let lab = Lab::new("device-reboot");

@@ -17,8 +17,9 @@ const DOM0: &str = "10.77.0.1";
 
 #[track_caller]
 fn ping(address: &str) {
+    // One every fifth of a second until one is answered.
     wait::until(&format!("{address} does not answer"), || {
-        run(&["ping", "-c", "1", "-W", "2", address]).status.success()
+        run(&["ping", "-c", "1", "-i", "0.2", "-w", "20", address]).status.success()
     });
 }
 

@@ -2,11 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use std::fs;
 use std::time::Instant;
 
 use h2::{BootImage, GuestConfig, Hypervisor};
 use lab_tests::chaos::Stats;
-use lab_tests::{Host, Lab, chaos, xl};
+use lab_tests::{Host, Lab, chaos, xenstore, xl};
 use serde_json::json;
 
 /// How many guests live at once, by type, made in so many commands of so many guests.
@@ -15,6 +16,8 @@ const ALIVE: [(&str, u32, u32); 2] = [("pv", 4, 40), ("pvh", 1, 40)];
 /// How many come and go, and how many of them through the command: the rest use the library in one process.
 const TURNS: u32 = 1000;
 const BY_COMMAND: u32 = 20;
+
+const BRIDGE: &str = "xenbr0";
 
 /// What a guest more costs on this host at this moment.
 fn cost(lab: &Lab, kind: &str) -> Stats {
@@ -88,4 +91,27 @@ fn a_thousand_in_a_row() {
     drop(hypervisor);
     eprintln!("{} turns by the library in {:.1} s", TURNS - BY_COMMAND, start.elapsed().as_secs_f64());
     host.assert_unchanged("1,000 guests came and went");
+}
+
+/// Many guests with an interface each, as fast as it goes.
+#[test]
+fn a_hundred_with_an_interface_each() {
+    const COUNT: usize = 100;
+    let lab = Lab::new("crowd");
+    lab.create_with("noop-pv", "warm", &json!({"vifs": [{ "bridge": BRIDGE }]}), &[]);
+    chaos::chaos(&["destroy", &lab.name("warm")]).ok();
+    // Where many guests lived at once, Xen's own heap and the kernel's have grown.
+    let host = Host::now().with_slack(COUNT as u64 * 4);
+    let config = lab.config("noop-pv", "a", &json!({"vifs": [{ "bridge": BRIDGE }]}));
+    let guests = chaos::create(&config, &["-n", &COUNT.to_string()]);
+    assert_eq!(guests.len(), COUNT);
+    let ports = fs::read_dir(format!("/sys/class/net/{BRIDGE}/brif")).unwrap().count();
+    assert_eq!(ports, COUNT);
+    for guest in &guests {
+        let status = xenstore::read(&format!("/local/domain/0/backend/vif/{}/0/hotplug-status", guest.domid));
+        assert_eq!(status.as_deref(), Some("connected"), "{}", guest.name);
+    }
+    let names = guests.iter().map(|guest| guest.name.as_str());
+    chaos::chaos(&["destroy"].into_iter().chain(names).collect::<Vec<_>>()).ok();
+    host.assert_unchanged("a hundred guests with an interface each");
 }

@@ -12,6 +12,8 @@ pub(crate) struct Counts {
     pub(crate) passed: u64,
     pub(crate) failed: u64,
     pub(crate) skipped: u64,
+    /// Suites that have passed before with the same inputs.
+    pub(crate) known: u64,
 }
 
 impl Counts {
@@ -19,13 +21,19 @@ impl Counts {
         self.passed += other.passed;
         self.failed += other.failed;
         self.skipped += other.skipped;
+        self.known += other.known;
     }
 }
 
 impl fmt::Display for Counts {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{} passed, {} failed", self.passed, self.failed)?;
-        if self.skipped > 0 { write!(formatter, ", {} skipped", self.skipped) } else { Ok(()) }
+        for (number, what) in [(self.skipped, "skipped"), (self.known, "long suites not run again")] {
+            if number > 0 {
+                write!(formatter, ", {number} {what}")?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -146,7 +154,7 @@ mod tests {
             counter.write_all(part.as_bytes()).unwrap();
         }
         let counts = counter.ended(Err(anyhow::anyhow!("failed"))).unwrap();
-        assert_eq!(counts, Counts { passed: 4, failed: 2, skipped: 1 });
+        assert_eq!(counts, Counts { passed: 4, failed: 2, skipped: 1, known: 0 });
         assert_eq!(counts.to_string(), "4 passed, 2 failed, 1 skipped");
     }
 

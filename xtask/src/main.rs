@@ -12,6 +12,7 @@ mod deps;
 mod files;
 mod guests;
 mod install;
+mod known;
 mod lab;
 mod progress;
 mod run;

@@ -5,14 +5,17 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::thread;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
+use crate::cache::Key;
 use crate::count::{Counter, Counts, Prefixed};
 use crate::install::cargo;
+use crate::known::Known;
 use crate::lab;
 use crate::lab::failure::Failure;
 use crate::lab::options::{FileIn, Options};
@@ -22,24 +25,33 @@ use crate::run::Tool;
 #[derive(Debug)]
 struct Group {
     name: &'static str,
-    /// The test programs; empty for all that no other group names.
+    /// The test programs; empty for all that no group names.
     suites: &'static [&'static str],
+    /// Those that repeat the same thing hundreds of times: once is enough for the same programs on the same host.
+    long: &'static [&'static str],
     /// MiB.
     memory: u32,
     /// For one test program, in seconds: enough on a machine that does other things too.
     suite_timeout: u64,
 }
 
+impl Group {
+    /// Whether the group names this suite.
+    fn names(&self, suite: &str) -> bool {
+        self.suites.iter().chain(self.long).any(|name| *name == suite)
+    }
+}
+
 /// Two hosts with one processor each: with two of them a host is slower, since chaos and xenstored take turns, and
-/// each turn then waits for another thread of QEMU. Each has about half of the work.
+/// each turn then waits for another thread of QEMU. Each has about half of the work, with the long suites and without.
 const GROUPS: &[Group] = &[
-    Group { name: "guests", suites: &[], memory: 4096, suite_timeout: 900 },
+    Group { name: "guests", suites: &[], long: &["faults", "scale"], memory: 4096, suite_timeout: 1200 },
     Group {
         name: "devices",
-        suites: &["devices", "network"],
+        suites: &["devices", "hotplug_daemon", "restarts"],
+        long: &["kill", "network"],
         memory: 4096,
-        // A hundred interfaces that come and go, and hundreds of megabytes through an emulated machine.
-        suite_timeout: 1500,
+        suite_timeout: 1200,
     },
 ];
 
@@ -49,16 +61,36 @@ const BOOT_TIME: u64 = 300;
 /// Where the test programs are in dom0.
 const PLACE: &str = "/usr/lib/lightvm-lab/tests";
 
-/// Runs all suites.
-pub(crate) fn run(root: &Path) -> Result<Counts> {
+/// Runs all suites; long ones that have passed before with the same inputs only if told so.
+pub(crate) fn run(root: &Path, again: bool) -> Result<Counts> {
     let programs = build(root)?;
-    // Both hosts need it, and the second would wait for the first to make it.
-    lab::image::get()?;
+    // Both hosts need what this builds, and the second would wait for the first.
+    let host = lab::fingerprint()?;
+    let mut counts = Counts::default();
+    let mut plans = Vec::new();
+    for group in GROUPS {
+        let mut plan = Plan { group, suites: members(group, &programs)?, long: Vec::new() };
+        for name in group.long {
+            let known = Known::new(name, &inputs(name, &host, &programs)?)?;
+            match known.age().filter(|_| !again) {
+                Some(age) => {
+                    counts.known += 1;
+                    println!(
+                        "[{}] {name} is a long suite that has passed {} minutes ago with the same programs on the same host: not run \
+                         again (cargo xtask test --again runs it)",
+                        group.name,
+                        age.as_secs() / 60
+                    );
+                }
+                None => plan.long.push((name, known)),
+            }
+        }
+        plans.push(plan);
+    }
     let results: Vec<Result<Counts>> = thread::scope(|scope| {
-        let runs: Vec<_> = GROUPS.iter().map(|group| scope.spawn(|| run_group(&programs, group))).collect();
+        let runs: Vec<_> = plans.iter().map(|plan| scope.spawn(|| run_group(&programs, plan))).collect();
         runs.into_iter().map(|run| run.join().unwrap_or_else(|_| bail!("the runner of a group panicked"))).collect()
     });
-    let mut counts = Counts::default();
     for (group, result) in GROUPS.iter().zip(results) {
         match result {
             Ok(found) => counts.add(found),
@@ -72,9 +104,30 @@ pub(crate) fn run(root: &Path) -> Result<Counts> {
     Ok(counts)
 }
 
-/// Runs the suites of `group` on a host of their own.
-fn run_group(programs: &Programs, group: &Group) -> Result<Counts> {
-    let names = members(group, programs)?;
+/// What one host is to run.
+#[derive(Debug)]
+struct Plan {
+    group: &'static Group,
+    suites: Vec<String>,
+    /// The long ones behind them, and where it is noted when they have passed.
+    long: Vec<(&'static str, Known)>,
+}
+
+/// Everything that the outcome of a suite depends on.
+fn inputs(name: &str, host: &Key, programs: &Programs) -> Result<Key> {
+    let mut key = host.clone();
+    for name in [name, EXAMPLE] {
+        let path = programs.get(name).with_context(|| format!("there is no suite {name}"))?;
+        key.add(name, fs::read(path).with_context(|| format!("cannot read {}", path.display()))?);
+    }
+    Ok(key)
+}
+
+/// Runs the suites of a group on a host of their own.
+fn run_group(programs: &Programs, plan: &Plan) -> Result<Counts> {
+    let group = plan.group;
+    let long = plan.long.iter().map(|(name, _)| (*name).to_owned());
+    let names: Vec<String> = plan.suites.iter().cloned().chain(long).collect();
     let stripped = tempfile::tempdir()?;
     let mut options = Options { memory: group.memory, cpus: 1, ..Options::default() };
     let mut add = |name: &str, from: &Path, dom0: PathBuf| -> Result<()> {
@@ -107,7 +160,13 @@ fn run_group(programs: &Programs, group: &Group) -> Result<Counts> {
         counts.failed += 1;
         return Ok(counts);
     }
-    counter.ended(ended)
+    let counts = counter.ended(ended)?;
+    if counts.failed == 0 {
+        for (_, known) in &plan.long {
+            known.passed()?;
+        }
+    }
+    Ok(counts)
 }
 
 /// Test programs and the example, by name.
@@ -143,12 +202,12 @@ fn executables(root: &Path, command: &[&str], kind: &str) -> Result<Programs> {
     Ok(programs)
 }
 
-/// The suites of `group`, in order. Every suite has a group, if only the one that takes the rest.
+/// The suites of `group` but the long ones, in order. Every suite has a group, if only the one that takes the rest.
 fn members(group: &Group, programs: &Programs) -> Result<Vec<String>> {
     if !group.suites.is_empty() {
         return Ok(group.suites.iter().map(|suite| (*suite).to_owned()).collect());
     }
-    let taken = |name: &str| name == EXAMPLE || GROUPS.iter().any(|other| other.suites.contains(&name));
+    let taken = |name: &str| name == EXAMPLE || GROUPS.iter().any(|other| other.names(name));
     let names: Vec<String> = programs.keys().filter(|name| !taken(name)).cloned().collect();
     ensure!(!names.is_empty(), "the group {} has no suites", group.name);
     Ok(names)

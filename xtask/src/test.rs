@@ -17,6 +17,10 @@ pub(crate) struct Options {
     /// Leave out the suites that need the lab
     #[arg(long)]
     no_lab: bool,
+
+    /// Run the long suites, too, that have passed before with the very same programs, guests and host
+    #[arg(long, conflicts_with = "no_lab")]
+    again: bool,
 }
 
 /// Runs everything; true if all of it passed.
@@ -41,7 +45,7 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     report.step("unit tests", || unit_tests(root, &[]));
     report.step("unit tests of the guests' runtime", || unit_tests(root, &["--package", "guest-runtime"]));
     if !options.no_lab {
-        report.step("lab suites", || suites::run(root));
+        report.step("lab suites", || suites::run(root, options.again));
     }
     report.close();
     Ok(report.counts.failed == 0)

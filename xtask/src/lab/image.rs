@@ -66,6 +66,11 @@ pub(crate) struct Image {
 }
 
 impl Image {
+    /// Two images of the same name are made of the same inputs.
+    pub(crate) fn id(&self) -> String {
+        self.dir.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
     /// The root file system, to be used as a snapshot only.
     pub(crate) fn disk(&self) -> PathBuf {
         self.dir.join("disk.img")

@@ -26,6 +26,7 @@ use tempfile::TempDir;
 
 use self::options::Options;
 use self::payload::Job;
+use crate::cache::Key;
 use crate::run::Tool;
 use crate::{deps, files};
 
@@ -51,6 +52,15 @@ pub(crate) fn shell(options: &Options) -> Result<i32> {
 /// Like [`shell`], after running `script` on the same terminal.
 pub(crate) fn shell_after(options: &Options, script: &str) -> Result<i32> {
     open_shell(options, Some(script))
+}
+
+/// What two hosts have in common if the same programs behave in the same way on them: the image, our software, and how the machine is set up.
+pub(crate) fn fingerprint() -> Result<Key> {
+    let image = image::get()?;
+    let this = std::env::current_exe().context("cannot find this program")?;
+    let mut key = Key::default();
+    key.add("image", image.id()).add("software", payload::of_every_job(&image)?).add("xtask", fs::read(&this)?);
+    Ok(key)
 }
 
 fn open_shell(options: &Options, first: Option<&str>) -> Result<i32> {

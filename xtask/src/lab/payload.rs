@@ -34,24 +34,8 @@ pub(crate) enum Job<'a> {
 
 /// Builds our software, and writes the archive to `dir`.
 pub(crate) fn build(dir: &Path, options: &Options, image: &Image, job: &Job<'_>, mark: &str) -> Result<PathBuf> {
-    let lab = files::workspace()?.join("xtask/lab");
     let root = dir.join("payload.d");
-    files::copy_tree(&lab.join("root"), &root)?;
-    mask(&lab.join("masked-units"), &root.join("etc/systemd/system"))?;
-    mask(&lab.join("masked-generators"), &root.join("etc/systemd/system-generators"))?;
-    // A fixed identity: with none, systemd takes the boot for the first one and sets up every unit anew.
-    files::write(&root.join("etc/machine-id"), "11921192119211921192119211921192\n", 0o444)?;
-    files::write(&root.join("etc/hostname"), "lab\n", 0o644)?;
-    files::write(&root.join("etc/hosts"), "127.0.0.1 localhost lab\n", 0o644)?;
-    // xenconsoled does not make the folder of its logs.
-    fs::create_dir_all(root.join("var/log/xen/console"))?;
-    if !options.bare {
-        install::install(&root, Path::new("/usr"))?;
-        // As systemctl enable does it.
-        let wanted = root.join("etc/systemd/system/multi-user.target.wants/xendevd.service");
-        files::link(Path::new("/usr/lib/systemd/system/xendevd.service"), &wanted)?;
-        guests::install(&root.join("guests"), &image.guest_modules())?;
-    }
+    software(&root, options.bare, image)?;
     write_session(&root.join(LAB), options, job, mark)?;
 
     let mut archive = Archive::default();
@@ -62,6 +46,37 @@ pub(crate) fn build(dir: &Path, options: &Options, image: &Image, job: &Job<'_>,
     fs::write(&path, bytes).context("cannot write the payload")?;
     fs::remove_dir_all(&root)?;
     Ok(path)
+}
+
+/// The part that is the same for every job, as one archive.
+pub(crate) fn of_every_job(image: &Image) -> Result<Vec<u8>> {
+    let dir = tempfile::tempdir()?;
+    software(dir.path(), false, image)?;
+    let mut archive = Archive::default();
+    archive.tree(dir.path(), "")?;
+    archive.finish()
+}
+
+/// Builds our software, and puts it and the lab's own configuration below `root`.
+fn software(root: &Path, bare: bool, image: &Image) -> Result<()> {
+    let lab = files::workspace()?.join("xtask/lab");
+    files::copy_tree(&lab.join("root"), root)?;
+    mask(&lab.join("masked-units"), &root.join("etc/systemd/system"))?;
+    mask(&lab.join("masked-generators"), &root.join("etc/systemd/system-generators"))?;
+    // A fixed identity: with none, systemd takes the boot for the first one and sets up every unit anew.
+    files::write(&root.join("etc/machine-id"), "11921192119211921192119211921192\n", 0o444)?;
+    files::write(&root.join("etc/hostname"), "lab\n", 0o644)?;
+    files::write(&root.join("etc/hosts"), "127.0.0.1 localhost lab\n", 0o644)?;
+    // xenconsoled does not make the folder of its logs.
+    fs::create_dir_all(root.join("var/log/xen/console"))?;
+    if !bare {
+        install::install(root, Path::new("/usr"))?;
+        // As systemctl enable does it.
+        let wanted = root.join("etc/systemd/system/multi-user.target.wants/xendevd.service");
+        files::link(Path::new("/usr/lib/systemd/system/xendevd.service"), &wanted)?;
+        guests::install(&root.join("guests"), &image.guest_modules())?;
+    }
+    Ok(())
 }
 
 /// The tar of what the user copies in, if there is anything.
