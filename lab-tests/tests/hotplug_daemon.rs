@@ -120,10 +120,11 @@ struct Hanging;
 
 impl Hanging {
     const FOLDER: &str = "/mnt/hanging";
+    const HELPER: &str = "/sbin/mount.hanging";
 
     fn start() -> Self {
-        fs::write("/sbin/mount.hanging", "#!/bin/sh\nsleep 1000\n").unwrap();
-        fs::set_permissions("/sbin/mount.hanging", fs::Permissions::from_mode(0o755)).unwrap();
+        fs::write(Self::HELPER, "#!/bin/sh\nsleep 1000\n").unwrap();
+        fs::set_permissions(Self::HELPER, fs::Permissions::from_mode(0o755)).unwrap();
         let unit = "[Mount]\nWhat=none\nWhere=/mnt/hanging\nType=hanging\nTimeoutSec=600\n";
         fs::write("/run/systemd/system/mnt-hanging.mount", unit).unwrap();
         fs::write("/run/systemd/system/mnt-hanging.automount", "[Automount]\nWhere=/mnt/hanging\n").unwrap();
@@ -135,6 +136,14 @@ impl Hanging {
 
 impl Drop for Hanging {
     fn drop(&mut self) {
+        // Whoever was waiting behind those that hang asks for the file now, and may have it mounted once more before the automount is gone.
+        // Under another name first: a program that runs cannot be written to.
+        let failing = format!("{}.failing", Self::HELPER);
+        if fs::write(&failing, "#!/bin/sh\nexit 1\n").is_ok()
+            && fs::set_permissions(&failing, fs::Permissions::from_mode(0o755)).is_ok()
+        {
+            let _ = fs::rename(&failing, Self::HELPER);
+        }
         run(&["systemctl", "stop", "mnt-hanging.automount", "mnt-hanging.mount"]);
     }
 }

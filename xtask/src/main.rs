@@ -10,6 +10,7 @@ mod count;
 mod demo;
 mod deps;
 mod files;
+mod fuzz;
 mod guests;
 mod install;
 mod known;
@@ -45,6 +46,8 @@ enum Task {
     Check,
     /// Check and test everything; the last line says how many tests passed and failed
     Test(test::Options),
+    /// Run the fuzz targets of all crates for a while
+    Fuzz(fuzz::Options),
     /// See it work: install what is missing, build, boot a Xen host, make guests, and show them with their times
     Demo(demo::Options),
 }
@@ -77,6 +80,7 @@ fn main() -> ExitCode {
             Ok(false) => Ok(ExitCode::FAILURE),
             Err(error) => Err((error, 1)),
         },
+        Task::Fuzz(options) => plain(fuzz::run(&options)),
         Task::Demo(options) => in_lab(demo::run(&options)),
     };
     ended.unwrap_or_else(|(error, code)| {
