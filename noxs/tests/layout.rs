@@ -1,12 +1,13 @@
 //! The C headers and the Rust types have the same sizes, offsets and numbers, for 64-bit and 32-bit programs.
 //!
-//! The compiler checks a list of assertions that is made here from the Rust side. Needs gcc.
+//! The compiler checks a list of assertions that is made here from the Rust side. Needs gcc. The headers are those in include/, or those in
+//! the folder that NOXS_INCLUDE names: `cargo xtask patches check` has it look at those of the patched sources.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::fmt::Write as _;
 use std::mem::{offset_of, size_of};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use noxs::{control_page, device_page, hypercall, ioctl, keys, state::Side};
@@ -38,7 +39,7 @@ fn compile(headers: &[&str], body: &str) -> Result<(), String> {
             .args(["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-Wpadded", "-ffreestanding", "-fsyntax-only", bits])
             .args(["-isystem", "/usr/include/x86_64-linux-gnu"])
             .arg("-I")
-            .arg(root.join("include"))
+            .arg(std::env::var_os("NOXS_INCLUDE").map_or_else(|| root.join("include"), PathBuf::from))
             .arg("-I")
             .arg(root.join("tests/c"))
             .arg(&source)

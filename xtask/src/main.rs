@@ -15,6 +15,7 @@ mod guests;
 mod install;
 mod known;
 mod lab;
+mod patches;
 mod progress;
 mod run;
 mod suites;
@@ -48,6 +49,9 @@ enum Task {
     Test(test::Options),
     /// Run the fuzz targets of all crates for a while
     Fuzz(fuzz::Options),
+    /// The series for Xen and Linux
+    #[command(subcommand)]
+    Patches(Patches),
     /// See it work: install what is missing, build, boot a Xen host, make guests, and show them with their times
     Demo(demo::Options),
 }
@@ -69,6 +73,12 @@ enum Lab {
     },
 }
 
+#[derive(Debug, Subcommand)]
+enum Patches {
+    /// Apply the series to their bases, build after each patch, and compare the layouts of C and Rust
+    Check(patches::Check),
+}
+
 fn main() -> ExitCode {
     let ended = match Cli::parse().task {
         Task::Lab(Lab::Run { options, script }) => in_lab(lab::run(&options, &script.join(" "))),
@@ -81,6 +91,7 @@ fn main() -> ExitCode {
             Err(error) => Err((error, 1)),
         },
         Task::Fuzz(options) => plain(fuzz::run(&options)),
+        Task::Patches(Patches::Check(options)) => plain(patches::check(&options)),
         Task::Demo(options) => in_lab(demo::run(&options)),
     };
     ended.unwrap_or_else(|(error, code)| {
