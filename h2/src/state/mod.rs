@@ -106,8 +106,10 @@ impl StateDir {
     fn replace(&self, path: &Path, content: &str) -> Result<(), StateError> {
         let _lock = self.lock()?;
         let temporary = self.root.join(TEMPORARY);
+        // What a killed process left there may be the link of a name, and opening it would make the file that it points to.
+        Self::remove(&temporary)?;
         let result = (|| {
-            let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&temporary)?;
+            let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&temporary)?;
             file.write_all(content.as_bytes())?;
             fs::rename(&temporary, path)
         })();
@@ -137,5 +139,23 @@ impl StateDir {
             }
         }
         Ok(names)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// A process was killed between making the link of a name and putting it in its place.
+    #[test]
+    fn a_link_that_was_left_is_not_followed() {
+        let (folder, state) = StateDir::temporary();
+        std::os::unix::fs::symlink("build:mark:1", state.root.join(TEMPORARY)).unwrap();
+        let path = state.path(guests::FOLDER, "1.json");
+        state.replace(&path, "{}").unwrap();
+        assert!(fs::symlink_metadata(&path).unwrap().is_file());
+        assert_eq!(fs::read_to_string(&path).unwrap(), "{}");
+        assert!(!folder.path().join("build:mark:1").exists() && !folder.path().join(TEMPORARY).exists());
     }
 }
