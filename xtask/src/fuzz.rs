@@ -6,10 +6,9 @@
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
-use serde_json::Value;
+use anyhow::{Context, Result};
 
-use crate::install::cargo;
+use crate::install::{cargo, executables};
 use crate::run::Tool;
 use crate::{deps, files};
 
@@ -23,9 +22,9 @@ const FLAGS: &str = "--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// Only targets with this in their name, such as xendevd-frames or noxs
-    #[arg(value_name = "TARGET", default_value = "")]
-    filter: String,
+    /// Only the targets of this crate
+    #[arg(value_name = "CRATE", value_parser = CRATES.to_vec())]
+    only: Option<String>,
 
     /// How long each target runs
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..))]
@@ -40,44 +39,27 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let root = files::workspace()?;
     let place = files::target()?.join("fuzz");
     let mut ran = 0;
-    for krate in CRATES {
-        for (name, program) in build(&root.join(krate).join("fuzz"), &place)? {
-            let target = format!("{krate}-{name}");
-            if target.contains(&options.filter) {
-                println!("== {target}, for {} s", options.seconds);
-                fuzz(&target, &program, &place, options.seconds)?;
-                ran += 1;
-            }
+    for krate in CRATES.iter().filter(|krate| options.only.as_deref().is_none_or(|only| only == **krate)) {
+        for (name, program) in executables(build(&root.join(krate).join("fuzz"), &place), "bin")? {
+            println!("== {krate}-{name}, for {} s", options.seconds);
+            fuzz(&format!("{krate}-{name}"), &program, &place, options.seconds)?;
+            ran += 1;
         }
-    }
-    if ran == 0 {
-        bail!("no fuzz target has {:?} in its name", options.filter);
     }
     println!("{ran} fuzz targets ran and found nothing");
     Ok(())
 }
 
-/// The targets of a crate: names and programs.
-fn build(folder: &Path, place: &Path) -> Result<Vec<(String, String)>> {
-    let messages = cargo(folder)
-        .args(["build", "--quiet", "--release", "--bins", "--message-format", "json-render-diagnostics"])
-        // With a target named, build scripts are built without the flags.
-        .args(["--target", "host-tuple"])
-        .arg("--target-dir")
+/// The command that builds the targets of a crate.
+fn build(folder: &Path, place: &Path) -> Tool {
+    // With a target named, build scripts are built without the flags.
+    cargo(folder)
+        .args(["build", "--release", "--bins", "--target", "host-tuple", "--target-dir"])
         .arg(place)
         .env("RUSTFLAGS", FLAGS)
-        .output()?;
-    let mut programs = Vec::new();
-    for line in messages.lines() {
-        let message: Value = serde_json::from_str(line).context("cargo printed something that is not JSON")?;
-        if let (Some(name), Some(path)) = (message["target"]["name"].as_str(), message["executable"].as_str()) {
-            programs.push((name.to_owned(), path.to_owned()));
-        }
-    }
-    Ok(programs)
 }
 
-fn fuzz(target: &str, program: &str, place: &Path, seconds: u32) -> Result<()> {
+fn fuzz(target: &str, program: &Path, place: &Path, seconds: u32) -> Result<()> {
     let corpus = place.join("corpus").join(target);
     fs::create_dir_all(&corpus).with_context(|| format!("cannot make {}", corpus.display()))?;
     let found = place.join(format!("{target}-"));

@@ -1,9 +1,11 @@
 //! `cargo xtask install`: our software in its places, for packagers, for the lab, and for a host of one's own.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use serde_json::Value;
 
 use crate::run::Tool;
 use crate::{deps, files};
@@ -102,4 +104,23 @@ fn name(path: &Path) -> &Path {
 pub(crate) fn cargo(workspace: &Path) -> Tool {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     Tool::tied(cargo).dir(workspace)
+}
+
+/// Programs by name.
+pub(crate) type Programs = BTreeMap<String, PathBuf>;
+
+/// What a command of cargo builds of one kind of target: `bin`, `test`, `example`.
+pub(crate) fn executables(command: Tool, kind: &str) -> Result<Programs> {
+    let messages = command.args(["--quiet", "--message-format", "json-render-diagnostics"]).output()?;
+    let mut programs = Programs::new();
+    for line in messages.lines() {
+        let message: Value = serde_json::from_str(line).context("cargo printed something that is not JSON")?;
+        let target = &message["target"];
+        if target["kind"][0] == kind
+            && let (Some(name), Some(path)) = (target["name"].as_str(), message["executable"].as_str())
+        {
+            programs.insert(name.to_owned(), PathBuf::from(path));
+        }
+    }
+    Ok(programs)
 }

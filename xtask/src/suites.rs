@@ -3,18 +3,16 @@
 //! One host serves all the suites of a group, one after the other, and the groups' hosts run side by side. A suite that must not
 //! share, or needs another host, gets a group.
 
-use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::thread;
 
 use anyhow::{Context, Result, bail, ensure};
-use serde_json::Value;
 
 use crate::cache::Key;
 use crate::count::{Counter, Counts, Prefixed};
-use crate::install::cargo;
+use crate::install::{Programs, cargo, executables};
 use crate::known::Known;
 use crate::lab;
 use crate::lab::failure::Failure;
@@ -169,36 +167,17 @@ fn run_group(programs: &Programs, plan: &Plan) -> Result<Counts> {
     Ok(counts)
 }
 
-/// Test programs and the example, by name.
-type Programs = BTreeMap<String, PathBuf>;
-
 /// The example of the library, which a suite runs as its users would.
 const EXAMPLE: &str = "run-guest";
 
 /// Builds what the suites run.
 fn build(root: &Path) -> Result<Programs> {
-    let mut programs = executables(root, &["test", "--no-run", "--package", "lab-tests", "--tests"], "test")?;
+    let mut programs =
+        executables(cargo(root).args(["test", "--no-run", "--package", "lab-tests", "--tests"]), "test")?;
     if programs.is_empty() {
         bail!("lab-tests has no test programs");
     }
-    programs.extend(executables(root, &["build", "--package", "libh2", "--example", EXAMPLE], "example")?);
-    Ok(programs)
-}
-
-/// What a cargo command builds of one kind of target.
-fn executables(root: &Path, command: &[&str], kind: &str) -> Result<Programs> {
-    let messages =
-        cargo(root).args(command).args(["--quiet", "--message-format", "json-render-diagnostics"]).output()?;
-    let mut programs = Programs::new();
-    for line in messages.lines() {
-        let message: Value = serde_json::from_str(line).context("cargo printed something that is not JSON")?;
-        let target = &message["target"];
-        if target["kind"][0] == kind
-            && let (Some(name), Some(path)) = (target["name"].as_str(), message["executable"].as_str())
-        {
-            programs.insert(name.to_owned(), PathBuf::from(path));
-        }
-    }
+    programs.extend(executables(cargo(root).args(["build", "--package", "libh2", "--example", EXAMPLE]), "example")?);
     Ok(programs)
 }
 

@@ -13,7 +13,7 @@ use crate::progress::Step;
 use crate::run::Tool;
 use crate::{cache, deps, files};
 
-const SUITE: &str = "bookworm";
+pub(crate) const SUITE: &str = "bookworm";
 
 /// To be counted up when this file builds something else from the same inputs.
 const FORMAT: &str = "1";

@@ -10,14 +10,12 @@ use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 
 use super::series::{Project, Series};
+use crate::lab::image::SUITE;
 use crate::run::Tool;
 use crate::{cache, deps, files};
 
 /// What unpacks and patches.
 pub(super) const PACKAGES: &[&str] = &["apt", "dpkg-dev", "patch", "perl", "tar", "xz-utils"];
-
-/// The release whose packages the series are for.
-const SUITE: &str = "bookworm";
 
 /// The unpacked source.
 pub(super) fn get(series: &Series) -> Result<PathBuf> {
@@ -85,7 +83,6 @@ fn linux_source(series: &Series, place: &Path) -> Result<()> {
     fs::remove_file(deb)?;
     let sources = place.join("deb/usr/src");
     if same {
-        // The sum is of the tar without its compression's suffix or with it, as BASE names it.
         verify(&sources, &series.base.files)?;
     }
     let tar = files::find(&sources, "xz")?.pop().with_context(|| format!("{package} has no tar"))?;
