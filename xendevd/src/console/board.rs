@@ -7,6 +7,8 @@
 //!                          |       v
 //!                          +---- paused: the event stays unacknowledged and the ring full, so the guest waits
 //! ```
+//!
+//! When all guests together print too much, the line stands still for a while, and goes on where it was.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
@@ -62,6 +64,8 @@ pub(super) struct Board<W> {
     ready: VecDeque<DomId>,
     paused: BTreeSet<(Instant, DomId)>,
     all: Budget,
+    /// When the line goes on.
+    line_at: Instant,
     logs: Logs,
     tallies: Tallies,
     last_client: u32,
@@ -91,6 +95,7 @@ impl<W: World> Board<W> {
             ready: VecDeque::new(),
             paused: BTreeSet::new(),
             all: Budget::new(BURST_OF_ALL, RATE_OF_ALL, now),
+            line_at: now,
             logs,
             tallies,
             last_client: 0,
@@ -157,7 +162,16 @@ impl<W: World> Board<W> {
         self.tallies.add(domain, Arc::clone(&guest.tally));
         self.guests.insert(domain, guest);
         // What is in the ring already brings no event.
-        self.ready.push_back(domain);
+        self.line_up(domain);
+    }
+
+    fn line_up(&mut self, domain: DomId) {
+        if let Some(guest) = self.guests.get_mut(&domain)
+            && !guest.in_line
+        {
+            guest.in_line = true;
+            self.ready.push_back(domain);
+        }
     }
 
     /// Looks at all records.
@@ -190,7 +204,7 @@ impl<W: World> Board<W> {
             match Token::from(event.data()) {
                 Token::Wake => others.wake = true,
                 Token::Records => others.records = true,
-                Token::Ring(domain) => self.ready.push_back(domain),
+                Token::Ring(domain) => self.line_up(domain),
                 Token::Listener(domain) => self.accept(domain),
                 Token::Client(domain, client) => self.client(domain, client, event.events()),
             }
@@ -200,6 +214,10 @@ impl<W: World> Board<W> {
             self.ready.push_back(domain);
         }
         for _ in 0..TURNS.min(self.ready.len()) {
+            self.line_at = now + self.all.wait(now);
+            if self.line_at > now {
+                break;
+            }
             if let Some(domain) = self.ready.pop_front() {
                 self.serve(domain, now);
             }
@@ -215,24 +233,27 @@ impl<W: World> Board<W> {
     }
 
     fn pause(&self, now: Instant) -> Duration {
-        if !self.ready.is_empty() {
-            return Duration::ZERO;
-        }
+        let line = (!self.ready.is_empty()).then_some(self.line_at);
         let looks = !self.guests.is_empty() || !self.failed.is_empty();
-        let due =
-            [self.paused.first().map(|(due, _)| *due), looks.then_some(self.next_look), Some(self.next_look_at_all)];
+        let due = [
+            self.paused.first().map(|(due, _)| *due),
+            looks.then_some(self.next_look),
+            Some(self.next_look_at_all),
+            line,
+        ];
         due.into_iter().flatten().min().map_or(LOOK_AT_ALL, |due| due.saturating_duration_since(now))
     }
 
     /// A guest has its turn.
     fn serve(&mut self, domain: DomId, now: Instant) {
         let Some(guest) = self.guests.get_mut(&domain) else { return };
-        let wait = guest.budget.wait(now).max(self.all.wait(now));
+        let wait = guest.budget.wait(now);
         if !wait.is_zero() {
             guest.tally.throttled.fetch_add(1, Ordering::Relaxed);
             self.paused.insert((now + wait, domain));
             return;
         }
+        guest.in_line = false;
         let result = guest.ring.acknowledge().and_then(|()| guest.ring.read());
         let result = result.and_then(|bytes| guest.pass_input().map(|()| bytes));
         match result {

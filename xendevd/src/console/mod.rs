@@ -133,7 +133,7 @@ fn serve(shared: &Shared, tallies: &Tallies) -> Result<(), RingError> {
     board.watch(&shared.wake, Token::Wake)?;
     board.watch(&watched, Token::Records)?;
     while !shared.stop.load(Ordering::Acquire) {
-        let others = board.turn(RETRY)?;
+        let others = board.turn(Duration::from_secs(3600))?;
         if others.wake {
             let _ = shared.wake.read();
         }
