@@ -10,6 +10,7 @@
 //! A thread of its own serves them all, so that a guest that prints without end costs hotplug nothing. How much a guest may print, and all of them together, has a
 //! bound ([`budget`]); who prints more waits, and nobody else does.
 
+mod attach;
 mod attached;
 mod board;
 mod budget;
@@ -17,6 +18,7 @@ mod files;
 mod guest;
 mod logs;
 mod records;
+mod roll;
 mod tally;
 mod token;
 
