@@ -93,7 +93,6 @@ mod tests {
     use std::path::Path;
 
     use super::entry;
-    use crate::lab::boot::Boot;
     use crate::lab::cpio::Archive;
 
     #[test]

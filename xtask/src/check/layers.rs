@@ -10,8 +10,8 @@ use crate::install::cargo;
 const LAYERS: &[(&str, &[&str])] = &[
     ("noxs", &[]),
     ("h2-sys", &[]),
-    ("libh2", &["h2-sys"]),
-    ("h2-fake", &["libh2"]),
+    ("libh2", &["h2-sys", "noxs"]),
+    ("h2-fake", &["libh2", "noxs"]),
     ("loopctl", &[]),
     ("xendevd", &["libh2", "loopctl"]),
     ("chaos-cli", &["libh2"]),
