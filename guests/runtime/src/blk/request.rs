@@ -1,7 +1,7 @@
 //! `struct blkif_request` and `struct blkif_response`, as on 64-bit x86.
 
 use super::{DiskError, SECTOR, SEGMENTS};
-use crate::device::DeviceId;
+use crate::plane::DeviceId;
 use crate::grant::GrantRef;
 use crate::page::PAGE;
 
