@@ -133,9 +133,9 @@ impl Events {
         self.info.clear_bits(PENDING + port.0 as usize / 64 * 8, 1 << (port.0 % 64))
     }
 
-    /// Blocks until `deadline`.
-    pub(crate) fn sleep_until(self, deadline: Instant) {
-        hypercall::poll(&[], deadline.as_nanos());
+    /// Blocks for a while.
+    pub(crate) fn sleep(self, duration: Duration) {
+        hypercall::poll(&[], (self.now() + duration).as_nanos());
     }
 
     /// Blocks until `done` says so, which is asked at first and after each event on `port`, or until `patience` is over.

@@ -63,12 +63,7 @@ struct Place {
 impl ForeignPage {
     /// Maps what `peer` grants as `reference`, readable and writable.
     #[cfg(not(test))]
-    pub(crate) fn map(
-        kind: Kind,
-        window: ForeignWindow,
-        peer: DomId,
-        reference: u32,
-    ) -> Result<Self, ForeignError> {
+    pub(crate) fn map(kind: Kind, window: ForeignWindow, peer: DomId, reference: u32) -> Result<Self, ForeignError> {
         if window.tenancy.taken.swap(true, Ordering::Relaxed) {
             return Err(ForeignError::Taken);
         }

@@ -3,7 +3,7 @@
 use core::fmt;
 
 use crate::Exit;
-use crate::plane::Plane;
+use crate::plane::{NO_KEYS, Plane};
 use crate::store::{StoreError, Token};
 use crate::text::Text;
 use sysctl::Sysctl;
@@ -50,7 +50,10 @@ impl Control {
     pub fn about_me(&mut self, plane: &mut Plane, key: &'static str) -> Option<About> {
         match (&mut self.0, plane) {
             (Kind::Xenstore, Plane::Xenstore(store)) => About::new(store.read(key, &mut [0; TEXT]).ok()?),
-            (Kind::Noxs(sysctl), _) => About::new(sysctl.keys()?.get(key.as_bytes())?),
+            (Kind::Noxs(sysctl), _) => {
+                let mut copy = NO_KEYS;
+                About::new(sysctl.keys(&mut copy)?.get(key.as_bytes())?)
+            }
             _ => None,
         }
     }

@@ -1,13 +1,13 @@
 //! Requests by the device `sysctl` of NoXS (docs/noxs-abi.md, part 4). They are counted, so that none is taken twice.
 
 use noxs::device::Class;
-use noxs::keys::Keys;
+use noxs::keys::{KeyList, Keys};
 use noxs::state::{Side, State};
 
 use super::TOKEN;
 use crate::Exit;
 use crate::foreign::{ForeignWindow, Tenancy};
-use crate::plane::{Endpoint, Noxs};
+use crate::plane::{Endpoint, KeyBuffer, NO_KEYS, Noxs};
 use crate::text::{self, Decimal};
 use crate::window::Window;
 
@@ -33,8 +33,8 @@ impl Sysctl {
     }
 
     /// What the toolstack tells.
-    pub(super) fn keys(&self) -> Option<Keys> {
-        self.endpoint.as_ref()?.backend_keys().ok()
+    pub(super) fn keys<'b>(&self, buffer: &'b mut KeyBuffer) -> Option<KeyList<'b>> {
+        self.endpoint.as_ref()?.backend_keys(buffer).ok()
     }
 
     pub(super) fn request(&mut self, noxs: &mut Noxs) -> Option<Exit> {
@@ -43,7 +43,8 @@ impl Sysctl {
         }
         self.look(noxs);
         self.follow()?;
-        let keys = self.keys()?;
+        let mut copy = NO_KEYS;
+        let keys = self.keys(&mut copy)?;
         let count = u32::try_from(text::number(keys.get(b"shutdown-request")?)?).ok()?;
         if count == 0 || count == self.taken || count == self.refused {
             return None;
@@ -89,6 +90,7 @@ impl Sysctl {
     }
 
     /// Tells what this guest does as asked, and which requests it has seen.
+    #[inline(never)] // Its buffer is on the stack of a small guest, and is not to lie there beside `request`'s.
     fn publish(&mut self) {
         let Some(endpoint) = &mut self.endpoint else { return };
         let mut keys = Keys::for_side(Side::Frontend);

@@ -98,7 +98,10 @@ mod tests {
     fn nothing_follows_from_nonsense() {
         assert_eq!(state(9), None);
         assert_eq!(state(u64::MAX), None);
-        assert_eq!(run(&[Backend::Unknown, Backend::Is(State::Unknown), Backend::Is(State::Connected)]), [Link::Offered]);
+        assert_eq!(
+            run(&[Backend::Unknown, Backend::Is(State::Unknown), Backend::Is(State::Connected)]),
+            [Link::Offered]
+        );
     }
 
     proptest! {

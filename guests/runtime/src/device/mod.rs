@@ -10,11 +10,11 @@ use core::fmt;
 use crate::Error;
 use crate::boot::Kind;
 use crate::event::Events;
+use crate::foreign::ForeignError;
 use crate::front_ring::BadBackend;
 use crate::grant::Grants;
 use crate::hypercall::Errno;
 use crate::memory::MemoryError;
-use crate::foreign::ForeignError;
 use crate::store::StoreError;
 
 pub(crate) use frontend::{Driver, Frontend};

@@ -3,7 +3,7 @@
 use core::fmt::Display;
 
 use noxs::device_page::Entry;
-use noxs::keys::Keys;
+use noxs::keys::{KeyList, Keys};
 use noxs::state::{Side, State};
 
 use super::DeviceError;
@@ -11,7 +11,7 @@ use super::link::Backend;
 use super::xenstore::StoreNodes;
 use crate::foreign::ForeignWindow;
 use crate::grant::DomId;
-use crate::plane::{Class, DeviceId, Endpoint, Plane};
+use crate::plane::{Class, DeviceId, Endpoint, NO_KEYS, Plane};
 use crate::store::{Store, Token};
 use crate::text::{self, Text};
 
@@ -104,7 +104,8 @@ impl Nodes {
         match (self, plane) {
             (Nodes::Xenstore(nodes), Plane::Xenstore(store)) => nodes.read(store, key, buffer),
             (Nodes::Noxs(endpoint), _) => {
-                let keys = endpoint.backend_keys()?;
+                let mut copy = NO_KEYS;
+                let keys = endpoint.backend_keys(&mut copy)?;
                 let Some(value) = keys.get(key.as_bytes()) else { return Ok(None) };
                 let Some(place) = buffer.get_mut(..value.len()) else { return Ok(None) };
                 place.copy_from_slice(value);
@@ -149,7 +150,10 @@ impl Nodes {
     ) -> Result<(), DeviceError> {
         match (self, plane) {
             (Nodes::Xenstore(nodes), Plane::Xenstore(store)) => take(&mut Told::Xenstore(nodes, store)),
-            (Nodes::Noxs(endpoint), _) => take(&mut Told::Noxs(&endpoint.backend_keys()?)),
+            (Nodes::Noxs(endpoint), _) => {
+                let mut copy = NO_KEYS;
+                take(&mut Told::Noxs(endpoint.backend_keys(&mut copy)?))
+            }
             _ => Err(DeviceError::NotOffered),
         }
     }
@@ -176,7 +180,7 @@ impl Own<'_> {
 /// What the backend tells.
 pub(crate) enum Told<'a> {
     Xenstore(&'a StoreNodes, &'a mut Store),
-    Noxs(&'a Keys),
+    Noxs(KeyList<'a>),
 }
 
 impl Told<'_> {

@@ -8,7 +8,7 @@ use core::time::Duration;
 use noxs::control_page::End;
 use noxs::device_page::Entry;
 use noxs::error::SnapshotError;
-use noxs::keys::Keys;
+use noxs::keys::{KEYS_MAX, KeyList, Keys};
 use noxs::state::{Change, Side, State};
 
 use crate::boot::Kind;
@@ -19,9 +19,14 @@ use crate::foreign::{ForeignPage, ForeignWindow};
 use crate::grant::DomId;
 use crate::page::SharedPage;
 
-/// How long a backend may take to write its keys; it is a few microseconds' work, but its domain may be scheduled out meanwhile.
-const PATIENCE: Duration = Duration::from_millis(100);
+/// How long, and how often, we wait for a backend that writes its keys. It is a few microseconds' work, but its domain may be
+/// scheduled out meanwhile.
 const PAUSE: Duration = Duration::from_millis(1);
+const PAUSES: usize = 100;
+
+/// Where a backend's keys are copied to.
+pub(crate) type KeyBuffer = [u8; KEYS_MAX];
+pub(crate) const NO_KEYS: KeyBuffer = [0; KEYS_MAX];
 
 /// The frontend's end of a control page. Dropping it unmaps the page and closes the port.
 #[derive(Debug)]
@@ -71,22 +76,23 @@ impl Endpoint {
     }
 
     /// What the backend tells, at least as new as its state that was read before. Waits a little while it is being written.
-    pub(crate) fn backend_keys(&self) -> Result<Keys, DeviceError> {
-        let events = self.channel.events();
-        let mut deadline = None;
-        loop {
-            match self.end.page().snapshot(Side::Backend) {
-                Ok(keys) => return Ok(keys),
-                Err(SnapshotError::Busy) => {}
+    pub(crate) fn backend_keys<'b>(&self, buffer: &'b mut KeyBuffer) -> Result<KeyList<'b>, DeviceError> {
+        let length = self.snapshot(buffer)?;
+        // Checked already, of private memory: this says so to the borrow checker, too.
+        KeyList::parse(buffer.get(..length).unwrap_or_default()).map_err(|_| DeviceError::Backend)
+    }
+
+    /// Copies the backend's keys, and gives their length.
+    fn snapshot(&self, buffer: &mut KeyBuffer) -> Result<usize, DeviceError> {
+        for _ in 0..PAUSES {
+            match self.end.page().snapshot_into(Side::Backend, buffer) {
+                Ok(keys) => return Ok(keys.as_bytes().len()),
+                Err(SnapshotError::Busy) => self.channel.events().sleep(PAUSE),
                 // No keys: a backend that breaks the protocol.
-                Err(_) => return Err(DeviceError::Backend),
+                Err(_) => break,
             }
-            let now = events.now();
-            if now >= *deadline.get_or_insert(now + PATIENCE) {
-                return Err(DeviceError::Backend);
-            }
-            events.sleep_until(now + PAUSE);
         }
+        Err(DeviceError::Backend)
     }
 
     /// Our state, as we keep it.

@@ -12,7 +12,7 @@ use crate::event::{Events, Port, Ports, Source};
 use crate::store::{Store, StoreError, Token};
 use crate::text;
 
-pub(crate) use endpoint::Endpoint;
+pub(crate) use endpoint::{Endpoint, KeyBuffer, NO_KEYS};
 pub use name::{Class, DeviceId};
 pub use noxs::Noxs;
 
@@ -22,6 +22,7 @@ mod noxs;
 
 /// The control plane of this guest.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one, and no heap")]
 pub enum Plane {
     /// Nodes in Xenstore.
     Xenstore(Store),

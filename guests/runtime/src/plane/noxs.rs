@@ -144,11 +144,7 @@ impl Noxs {
     }
 
     /// Maps a device's control page.
-    pub(crate) fn open_endpoint(
-        &self,
-        entry: Entry,
-        window: ForeignWindow,
-    ) -> Result<Endpoint, DeviceError> {
+    pub(crate) fn open_endpoint(&self, entry: Entry, window: ForeignWindow) -> Result<Endpoint, DeviceError> {
         Endpoint::open(self.events, self.kind, entry, window)
     }
 }
