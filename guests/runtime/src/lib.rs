@@ -9,7 +9,7 @@
 //! ```
 //!
 //! Layers, low to high: `page` (shared memory), `hypercall` | `boot`, `window`, `ring`, `front_ring`, `slots`, `clock`, `text` |
-//! `event`, `grant` | `channel`, `foreign` | `memory`, `console`, `store` | `plane` | `device` | `net`, `blk` | `control`, `guest`.
+//! `event`, `grant` | `channel`, `foreign` | `memory`, `console`, `store` | `plane` | `device` | `net`, `blk` | `control`, `guest`, `hostile`.
 //! `entry` and `trap` are how we get in, `report` is how we fail. The crate `noxs` has the pages of NoXS.
 //!
 //! # No interrupts
@@ -36,6 +36,7 @@ pub use event::{MAX_SOURCES, Port, Ports, Source, Wake};
 pub use guest::{Error, Exit, Guest};
 pub use hypercall::Errno;
 pub use memory::DeviceMemory;
+pub use noxs::state::State;
 pub use once::Once;
 pub use plane::{Class, DeviceId, Noxs, Plane};
 pub use store::{Store, StoreError, Token};
@@ -53,6 +54,7 @@ mod foreign;
 mod front_ring;
 mod grant;
 mod guest;
+pub mod hostile;
 mod hypercall;
 mod memory;
 pub mod net;

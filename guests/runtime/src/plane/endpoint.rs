@@ -34,7 +34,7 @@ pub(crate) struct Endpoint {
     // Dropped in this order: nobody has a view of the page when it is unmapped.
     end: End<SharedPage>,
     channel: Channel,
-    _mapping: ForeignPage,
+    mapping: ForeignPage,
     entry: Entry,
     /// The backend's state that was acted on last.
     seen: State,
@@ -53,7 +53,7 @@ impl Endpoint {
         let mapping = ForeignPage::map(kind, window, backend, device.grant.0)?;
         let end = End::join(mapping.page()).map_err(|_| DeviceError::Backend)?;
         let channel = Channel::bind(events, backend, device.port.0)?;
-        Ok(Endpoint { end, channel, _mapping: mapping, entry, seen: State::Unknown })
+        Ok(Endpoint { end, channel, mapping, entry, seen: State::Unknown })
     }
 
     pub(crate) fn entry(&self) -> &Entry {
@@ -93,6 +93,11 @@ impl Endpoint {
             }
         }
         Err(DeviceError::Backend)
+    }
+
+    /// The page itself, not to be used after this is dropped.
+    pub(crate) fn page(&self) -> SharedPage {
+        self.mapping.page()
     }
 
     /// Our state, as we keep it.

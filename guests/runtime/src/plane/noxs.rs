@@ -86,7 +86,7 @@ impl Noxs {
     }
 
     /// Lets the token fire at once, and when a device comes or goes.
-    pub(crate) fn watch(&mut self, token: Token) {
+    pub fn watch(&mut self, token: Token) {
         self.watches |= token.bit();
         self.fired |= token.bit();
     }
@@ -112,7 +112,8 @@ impl Noxs {
         self.fired &= !token.bit();
     }
 
-    pub(crate) fn take_fired(&mut self, token: Token) -> bool {
+    /// Whether the token fired since this was asked last.
+    pub fn take_fired(&mut self, token: Token) -> bool {
         let fired = self.fired & token.bit() != 0;
         self.fired &= !token.bit();
         fired
