@@ -4,6 +4,7 @@ use std::fs;
 
 use anyhow::{Context, Result};
 
+use crate::lab::boot::Boot;
 use crate::lab::options::{Options as Host, Plane};
 use crate::progress::Step;
 use crate::{deps, files, guests, install, lab};
@@ -59,11 +60,11 @@ pub(crate) fn run(options: &Options) -> Result<i32> {
         deps::ensure(&needed)?;
         step.done();
     }
-    let image = lab::image::get()?;
+    let boot = Boot::of(options.plane)?;
     let step = Step::start("building chaos and the guests");
     let made = tempfile::tempdir()?;
     install::install(made.path(), "/usr".as_ref())?;
-    guests::install(made.path(), &image.guest_modules())?;
+    guests::install(made.path(), &boot)?;
     step.done();
 
     let path = files::workspace()?.join("xtask/lab/demo.sh");

@@ -16,7 +16,7 @@ use crate::install::{Programs, cargo, executables};
 use crate::known::Known;
 use crate::lab;
 use crate::lab::failure::Failure;
-use crate::lab::options::{FileIn, Options};
+use crate::lab::options::{FileIn, Options, Plane};
 use crate::run::Tool;
 
 /// Suites that share a host.
@@ -63,7 +63,7 @@ const PLACE: &str = "/usr/lib/lightvm-lab/tests";
 pub(crate) fn run(root: &Path, again: bool) -> Result<Counts> {
     let programs = build(root)?;
     // Both hosts need what this builds, and the second would wait for the first.
-    let host = lab::fingerprint()?;
+    let host = lab::fingerprint(Plane::Xenstore)?;
     let mut counts = Counts::default();
     let mut plans = Vec::new();
     for group in GROUPS {

@@ -1,17 +1,21 @@
 //! `cargo xtask patches`: the series for Xen and for Linux.
 //!
-//! [`series`] is what lies in `xen-patches/` and `linux-patches/`, [`source`] gets the Debian package that a series is for, [`build`] makes what is patched.
+//! [`series`] is what lies in `xen-patches/` and `linux-patches/`, [`source`] gets the Debian package that a series is for, [`tree`] applies patches to a
+//! copy of it, [`build`] makes what is patched, and [`built`] keeps what the lab runs.
 
 mod build;
+pub(crate) mod built;
 mod series;
 mod source;
+mod tree;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
 use self::series::{Project, Series};
+use self::tree::shown;
 use crate::install::cargo;
 use crate::run::Tool;
 use crate::{deps, files};
@@ -52,20 +56,17 @@ fn check_series(root: &Path, series: &Series, builds: bool) -> Result<()> {
         series.base.package,
         series.base.version
     );
-    let pristine = source::get(series)?;
-    // In the cache's folder: a copy by hard links is quick, and patch(1) writes new files.
     let place = tempfile::Builder::new().prefix("patches-").tempdir_in(crate::cache::root()?)?;
-    let tree = place.path().join("source");
-    Tool::new("cp").args(["--archive", "--link"]).arg(&pristine).arg(&tree).log_on_failure()?;
+    let tree = tree::pristine(series, place.path())?;
     for patch in &series.patches {
-        apply(&tree, patch)?;
+        tree::apply(&tree, patch)?;
         println!("applied {}", shown(patch));
         if series.project == Project::Linux {
             checkpatch(&tree, patch)?;
         }
         if builds {
             for feature in [false, true] {
-                build::after_patch(series.project, root, &tree, place.path(), feature).with_context(|| {
+                after_patch(series.project, root, &tree, place.path(), feature).with_context(|| {
                     format!("behind {}, with NoXS {}", shown(patch), if feature { "on" } else { "off" })
                 })?;
             }
@@ -75,17 +76,19 @@ fn check_series(root: &Path, series: &Series, builds: bool) -> Result<()> {
     compare_headers(root, series.project, &tree, place.path())
 }
 
-fn shown(path: &Path) -> String {
-    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
-}
-
-fn apply(tree: &Path, patch: &Path) -> Result<()> {
-    Tool::new("patch")
-        .args(["--strip=1", "--fuzz=0", "--no-backup-if-mismatch", "--silent", "--batch", "--input"])
-        .arg(patch)
-        .dir(tree)
-        .log_on_failure()
-        .with_context(|| format!("{} does not apply", shown(patch)))
+/// Builds what a patch touches: all of Xen; of Linux what is in drivers/xen and the kernel's other Xen files.
+fn after_patch(project: Project, root: &Path, tree: &Path, place: &Path, feature: bool) -> Result<()> {
+    if project == Project::Xen {
+        return build::xen(tree, feature);
+    }
+    let mut fragments = vec!["base.config", "dom0.config"];
+    if feature {
+        fragments.push("noxs.config");
+    }
+    let config = root.join("linux-patches/config");
+    let fragments: Vec<PathBuf> = fragments.iter().map(|name| config.join(name)).collect();
+    let out = place.join(if feature { "on" } else { "off" });
+    build::linux(tree, &out, &fragments, &["KCFLAGS=-Werror", "drivers/xen/", "arch/x86/xen/"])
 }
 
 /// MAINTAINERS belongs to the kernel's own tree, and the states of xenbus are called XenbusStateConnected and the like.

@@ -84,6 +84,13 @@ pub(super) fn all(root: &Path) -> Result<Vec<Series>> {
     Ok(all)
 }
 
+/// The one for the newest base: the lab runs that.
+pub(super) fn latest(root: &Path, project: Project) -> Result<Series> {
+    let mut all = all(root)?;
+    all.retain(|series| series.project == project);
+    all.pop().with_context(|| format!("the checkout has no series in {}", project.folder()))
+}
+
 fn read(project: Project, folder: PathBuf) -> Result<Series> {
     let text = |name: &str| {
         let path = folder.join(name);
