@@ -25,6 +25,9 @@ const FUNCTIONS: &[&str] = &[
     "xc_hvm_param_(get|set)",
     "xc_sched_(id|credit_domain_(get|set)|credit2_domain_(get|set))",
     "xenforeignmemory_(open|close|map|unmap)",
+    "xenevtchn_(open|close|fd|notify|bind_interdomain|pending|unmask)",
+    "xencall_(open|close|alloc_buffer|free_buffer)",
+    "xencall[12]",
     "xc_dom_(allocate|release|strdup|set_arch_hooks|kernel_mem|module_mem|boot_xen_init|parse_image|mem_init|boot_mem_init|build_image|boot_image|gnttab_init|translated|feature_get|guest_os)",
     "vsnprintf",
 ];
@@ -54,6 +57,7 @@ const CONSTANTS: &[&str] = &[
     "HVM_PARAM_.*",
     "E820_.*",
     "PROT_(READ|WRITE)",
+    "__HYPERVISOR_(domctl|memory_op)",
 ];
 
 fn main() {

@@ -16,7 +16,7 @@ use crate::id::{DomId, MiB};
 use crate::info::{DomainInfo, DomainState};
 use crate::reap;
 use crate::shell;
-use crate::state::guests::{self, GuestRecord};
+use crate::state::guests::{self, ConsolePlace, GuestRecord};
 use crate::state::names::{self, Owner};
 use crate::state::restarts;
 use crate::store::nodes;
@@ -194,7 +194,7 @@ impl Domain {
     fn rename_record(&self, record: GuestRecord, name: &GuestName) -> Result<(), Error> {
         let mut config = record.config()?;
         config.name = name.clone();
-        let renamed = GuestRecord { preserved: record.preserved, ..GuestRecord::new(record.uuid, &config)? };
+        let renamed = record.with_config(&config)?;
         Ok(guests::write(&self.inner.state, self.id, &renamed)?)
     }
 
@@ -217,6 +217,11 @@ impl Domain {
     /// [`Error::NoSuchDomain`] if it is gone.
     pub fn console(&self) -> Result<Console<'_>, Error> {
         Console::new(self)
+    }
+
+    /// Where its console is, if this library made it as a guest without Xenstore.
+    pub(crate) fn console_place(&self) -> Result<Option<ConsolePlace>, Error> {
+        Ok(self.record(self.info()?.handle)?.and_then(|record| record.console))
     }
 
     /// The file in which xenconsoled keeps what the guest printed, if it was told to keep it.

@@ -8,6 +8,7 @@ use crate::config::ConfigError;
 use crate::device::DeviceError;
 use crate::id::{DomId, MiB};
 use crate::image::ImageError;
+use crate::noxs_backend::NoxsError;
 
 /// A hypercall or a call of a Xen library that failed.
 #[derive(Debug, thiserror::Error)]
@@ -92,6 +93,36 @@ pub enum OpenError {
         /// What was tried, and what came of it.
         reason: String,
     },
+    /// The control domain's kernel has no NoXS.
+    #[error(
+        "this kernel has no NoXS: there is no /dev/xen/noxs_backend; boot the control domain with the kernel of linux-patches/ \
+         (CONFIG_XEN_NOXS_BACKEND), or give the guest \"dev_method\": \"xenstore\""
+    )]
+    NoNoxsKernel,
+    /// The hypervisor has no NoXS.
+    #[error(
+        "this hypervisor (Xen {hypervisor}) has no NoXS: boot one that is built with xen-patches/ (CONFIG_NOXS), or give the guest \
+         \"dev_method\": \"xenstore\""
+    )]
+    NoNoxsHypervisor {
+        /// The version of the running hypervisor.
+        hypervisor: String,
+    },
+    /// Kernel or hypervisor speak another version of NoXS.
+    #[error(
+        "/dev/xen/noxs_backend speaks version {ioctls} and NoXS ABI {abi}, this program version {} and ABI {}",
+        noxs::ioctl::IOCTL_VERSION,
+        noxs::ABI
+    )]
+    NoxsVersion {
+        /// The version of the kernel's ioctls.
+        ioctls: u32,
+        /// The ABI of its control pages.
+        abi: u32,
+    },
+    /// The kernel's NoXS node cannot be used.
+    #[error(transparent)]
+    Noxs(#[from] NoxsError),
     /// The directory that holds records of guests cannot be used.
     #[error(transparent)]
     State(#[from] StateError),
@@ -179,6 +210,9 @@ pub enum CreateError {
     /// A Xenstore operation failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// An operation of the kernel's on a NoXS device failed.
+    #[error(transparent)]
+    Noxs(#[from] NoxsError),
     /// A record could not be written.
     #[error(transparent)]
     State(#[from] StateError),
@@ -252,6 +286,9 @@ pub enum Error {
     /// A Xenstore operation failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// An operation of the kernel's on a NoXS device failed.
+    #[error(transparent)]
+    Noxs(#[from] NoxsError),
     /// A record could not be read or written.
     #[error(transparent)]
     State(#[from] StateError),
@@ -297,10 +334,14 @@ impl OpenError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::StoreNotAnswering { .. } => ErrorKind::NoDaemon,
-            Self::State(_) | Self::Call(_) => ErrorKind::Failed,
-            Self::NotXen | Self::NotControlDomain | Self::Permission { .. } | Self::VersionMismatch { .. } => {
-                ErrorKind::NoXen
-            }
+            Self::State(_) | Self::Call(_) | Self::Noxs(_) => ErrorKind::Failed,
+            Self::NotXen
+            | Self::NotControlDomain
+            | Self::Permission { .. }
+            | Self::VersionMismatch { .. }
+            | Self::NoNoxsKernel
+            | Self::NoNoxsHypervisor { .. }
+            | Self::NoxsVersion { .. } => ErrorKind::NoXen,
         }
     }
 }
@@ -315,7 +356,7 @@ impl CreateError {
             Self::NoMemory { .. } => ErrorKind::NoResources,
             Self::Device(error) => error.kind(),
             Self::Open(error) => error.kind(),
-            Self::Call(_) | Self::Store(_) | Self::State(_) => ErrorKind::Failed,
+            Self::Call(_) | Self::Store(_) | Self::Noxs(_) | Self::State(_) => ErrorKind::Failed,
         }
     }
 }
@@ -338,6 +379,7 @@ impl Error {
             | Self::WrongState(_)
             | Self::Call(_)
             | Self::Store(_)
+            | Self::Noxs(_)
             | Self::State(_)
             | Self::Io { .. } => ErrorKind::Failed,
         }

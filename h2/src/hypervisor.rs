@@ -187,6 +187,14 @@ impl Hypervisor {
         Ok(self.inner.calls.host_info()?)
     }
 
+    /// What Xen knows of all domains, whoever made them, in the order of their ids; asks nobody else (`XEN_SYSCTL_getdomaininfolist`).
+    ///
+    /// # Errors
+    /// [`Error::Call`] if the hypercall fails.
+    pub fn domains(&self) -> Result<Vec<DomainInfo>, Error> {
+        Ok(self.inner.all()?)
+    }
+
     /// All domains, whoever made them, with the control domain first.
     ///
     /// # Errors

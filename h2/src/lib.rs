@@ -12,6 +12,7 @@
 //! - [`Domain`] is a domain that exists, whoever made it: pause, shut down, destroy, rename, console, shares.
 //! - [`device`]: network interfaces and disks, of a configuration or attached to a guest that runs.
 //! - [`store::Store`] is a connection to xenstored, for programs that serve devices.
+//! - [`noxs_backend::Backend`] is the same for guests without Xenstore; [`GuestConsole`] their console, for the program that drains it.
 //!
 //! ```no_run
 //! use h2::{BootImage, GuestConfig, Hypervisor};
@@ -41,6 +42,7 @@ mod acpi;
 mod boot_image;
 pub mod config;
 mod console;
+pub mod console_ring;
 mod detect;
 pub mod device;
 mod domain;
@@ -53,6 +55,7 @@ pub mod image;
 mod info;
 pub mod lifecycle;
 mod limits;
+pub mod noxs_backend;
 mod raw;
 mod reap;
 pub mod seam;
@@ -65,6 +68,7 @@ pub mod store;
 pub use boot_image::BootImage;
 pub use config::GuestConfig;
 pub use console::Console;
+pub use console_ring::GuestConsole;
 pub use device::{DeviceClass, DeviceConfig, DeviceError, DeviceId, DeviceInfo, DeviceState};
 pub use domain::Domain;
 pub use error::{CreateError, Error, ErrorKind, OpenError};

@@ -13,7 +13,7 @@
 
 use crate::ABI;
 use crate::error::{HeaderError, ParseError, SnapshotError, StateError};
-use crate::keys::{KEYS_MAX, Keys};
+use crate::keys::{KEYS_MAX, KeyList, Keys};
 use crate::state::{Change, Side, State};
 use crate::words::{Load, Store, check_header, load_bytes, store_bytes};
 
@@ -111,11 +111,20 @@ impl<W: Load> ControlPage<W> {
     /// The region changed in each of [`ATTEMPTS`] copies, or what it held is no key/value sequence.
     pub fn snapshot(&self, side: Side) -> Result<Keys, SnapshotError> {
         let mut bytes = [0; KEYS_MAX];
+        let list = self.snapshot_into(side, &mut bytes)?;
+        Keys::parse(side, list.as_bytes()).map_err(SnapshotError::Keys)
+    }
+
+    /// As [`snapshot`](Self::snapshot), into the caller's buffer: for small stacks.
+    ///
+    /// # Errors
+    /// As [`snapshot`](Self::snapshot).
+    pub fn snapshot_into<'b>(&self, side: Side, bytes: &'b mut [u8; KEYS_MAX]) -> Result<KeyList<'b>, SnapshotError> {
         for _ in 0..ATTEMPTS {
-            if let Some(length) = self.copy(side, &mut bytes) {
+            if let Some(length) = self.copy(side, bytes) {
                 let too_long = SnapshotError::Keys(ParseError::TooLong(length));
-                let copy = bytes.get(..length).ok_or(too_long)?;
-                return Keys::parse(side, copy).map_err(SnapshotError::Keys);
+                let copy = bytes.get(..length).filter(|_| length <= side.capacity()).ok_or(too_long)?;
+                return KeyList::parse(copy).map_err(SnapshotError::Keys);
             }
             core::hint::spin_loop();
         }
@@ -191,8 +200,8 @@ impl<W: Store> End<W> {
     ///
     /// # Errors
     /// They do not fit into this end's region. Nothing is changed.
-    pub fn publish(&mut self, keys: &Keys) -> Result<(), ParseError> {
-        let bytes = keys.as_bytes();
+    pub fn publish<'k>(&mut self, keys: impl Into<KeyList<'k>>) -> Result<(), ParseError> {
+        let bytes = keys.into().as_bytes();
         let length = u32::try_from(bytes.len()).ok().filter(|_| bytes.len() <= self.side.capacity());
         let length = length.ok_or(ParseError::TooLong(bytes.len()))?;
         let region = at::region(self.side);

@@ -24,6 +24,8 @@ pub const KEY_MAX: usize = 63;
 pub const VALUE_MAX: usize = 512;
 /// The most bytes that any set of keys has: the frontend's region, the larger one.
 pub const KEYS_MAX: usize = Side::Frontend.capacity();
+/// The most bytes of the keys of the host alone, which its kernel keeps.
+pub const PRIVATE_MAX: usize = 4096;
 
 /// Whether the bytes may be a key: `A-Z a-z 0-9 - _ @`, and single slashes between them.
 pub fn is_key(key: &[u8]) -> bool {
@@ -57,7 +59,19 @@ impl<'a> KeyList<'a> {
     /// # Errors
     /// They are no sequence of entries in the form above, or more than [`KEYS_MAX`].
     pub fn parse(bytes: &'a [u8]) -> Result<Self, ParseError> {
-        if bytes.len() > KEYS_MAX {
+        Self::parse_within(bytes, KEYS_MAX)
+    }
+
+    /// Checks all of `bytes`, which may be up to [`PRIVATE_MAX`]: keys of the host alone, which are in no page.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse).
+    pub fn parse_private(bytes: &'a [u8]) -> Result<Self, ParseError> {
+        Self::parse_within(bytes, PRIVATE_MAX)
+    }
+
+    fn parse_within(bytes: &'a [u8], most: usize) -> Result<Self, ParseError> {
+        if bytes.len() > most {
             return Err(ParseError::TooLong(bytes.len()));
         }
         let mut rest = bytes;
@@ -95,6 +109,12 @@ impl<'a> KeyList<'a> {
     /// The encoding.
     pub const fn as_bytes(self) -> &'a [u8] {
         self.bytes
+    }
+}
+
+impl<'a> From<&'a Keys> for KeyList<'a> {
+    fn from(keys: &'a Keys) -> Self {
+        keys.list()
     }
 }
 

@@ -163,7 +163,7 @@ impl Domain {
         let mut config = record.config()?;
         change(&mut config);
         config.check()?;
-        Ok(Some(GuestRecord { preserved: record.preserved, ..GuestRecord::new(record.uuid, &config)? }))
+        Ok(Some(record.with_config(&config)?))
     }
 
     fn keep(&self, record: Option<&GuestRecord>) -> Result<(), Error> {

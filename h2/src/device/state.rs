@@ -59,6 +59,22 @@ impl DeviceState {
         }
     }
 
+    /// The state with this number on the NoXS plane; any other number is unknown.
+    pub(crate) fn of_number(number: u32) -> Self {
+        use noxs::state::State;
+        match State::try_from(number) {
+            Ok(State::Initialising) => Self::Initialising,
+            Ok(State::InitWait) => Self::InitWait,
+            Ok(State::Initialised) => Self::Initialised,
+            Ok(State::Connected) => Self::Connected,
+            Ok(State::Closing) => Self::Closing,
+            Ok(State::Closed) => Self::Closed,
+            Ok(State::Reconfiguring) => Self::Reconfiguring,
+            Ok(State::Reconfigured) => Self::Reconfigured,
+            Ok(State::Unknown) | Err(_) => Self::Unknown,
+        }
+    }
+
     /// One lower-case word.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -100,8 +116,10 @@ mod tests {
     #[test]
     fn numbers_read_back() {
         for number in 0..=8 {
+            let of_number = DeviceState::of_number(number);
             let number = number.to_string();
             assert_eq!(DeviceState::read(&number).number(), number);
+            assert_eq!(of_number, DeviceState::read(&number));
         }
         for wrong in ["", "9", "-1", "04", "four", "4 "] {
             assert_eq!(DeviceState::read(wrong), DeviceState::Unknown, "{wrong:?}");

@@ -4,13 +4,17 @@
 //! - [`builder`]: libxenguest's image builder for one guest
 //! - [`logger`]: what the C libraries have to say, brought to the `log` crate and into errors
 //! - [`ring`]: the console ring of a guest, copied
+//! - [`evtchn`]: an event channel of this domain
+//! - [`noxs_node`]: the ioctls of /dev/xen/noxs_backend
 //! - [`convert`]: between C structures and the types of this crate
 //!
 //! No type of `h2-sys` leaves this module.
 
 pub(crate) mod builder;
 mod convert;
+pub(crate) mod evtchn;
 pub(crate) mod logger;
+pub(crate) mod noxs_node;
 pub(crate) mod ring;
 pub(crate) mod xenctrl;
 

@@ -1,16 +1,27 @@
-//! The console ring of a guest, copied without taking anything from it.
+//! The console ring of a guest: its page, mapped.
 
 use std::io;
 use std::mem::offset_of;
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 
 use h2_sys as sys;
 
+use crate::console_ring::{RingPage, at};
 use crate::error::CallError;
 use crate::id::{DomId, Gfn};
 
+const _: () = {
+    assert!(offset_of!(sys::xencons_interface, in_) == at::IN);
+    assert!(offset_of!(sys::xencons_interface, out) == at::OUT);
+    assert!(offset_of!(sys::xencons_interface, in_cons) == at::IN_CONSUMED);
+    assert!(offset_of!(sys::xencons_interface, in_prod) == at::IN_PRODUCED);
+    assert!(offset_of!(sys::xencons_interface, out_cons) == at::OUT_CONSUMED);
+    assert!(offset_of!(sys::xencons_interface, out_prod) == at::OUT_PRODUCED);
+};
+
 /// An open libxenforeignmemory, closed on drop.
+#[derive(Debug)]
 struct ForeignMemory(NonNull<sys::xenforeignmemory_handle>);
 
 impl ForeignMemory {
@@ -28,52 +39,93 @@ impl Drop for ForeignMemory {
     }
 }
 
-/// One mapped page of a guest, unmapped on drop. The guest writes to it at any time, so it is only read through
-/// raw pointers, once.
-struct Mapping {
+/// What is done with a mapped page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    Read,
+    ReadWrite,
+}
+
+/// One mapped page of a guest, unmapped on drop. The guest writes to it at any time, so all access is atomic, through
+/// raw pointers.
+#[derive(Debug)]
+pub(crate) struct Mapping {
     page: NonNull<u8>,
+    access: Access,
     memory: ForeignMemory,
 }
 
 impl Mapping {
-    fn new(domain: DomId, frame: Gfn) -> io::Result<Self> {
+    /// Maps a frame: a machine frame of a PV guest, a guest frame of another.
+    pub(crate) fn new(domain: DomId, frame: Gfn, access: Access) -> Result<Self, CallError> {
+        Self::map(domain, frame, access).map_err(|source| CallError::new("xenforeignmemory_map", Some(domain), source))
+    }
+
+    fn map(domain: DomId, frame: Gfn, access: Access) -> io::Result<Self> {
         let memory = ForeignMemory::open()?;
         let (frame, mut error) = (frame.get(), 0);
+        let protection = match access {
+            Access::Read => sys::PROT_READ,
+            Access::ReadWrite => sys::PROT_READ | sys::PROT_WRITE,
+        };
         // SAFETY: the handle is open; both arrays have one entry, as said.
         let page = unsafe {
             sys::xenforeignmemory_map(
                 memory.0.as_ptr(),
                 u32::from(domain.get()),
-                sys::PROT_READ.cast_signed(),
+                protection.cast_signed(),
                 1,
                 &raw const frame,
                 &raw mut error,
             )
         };
         let page = NonNull::new(page.cast()).ok_or_else(io::Error::last_os_error)?;
-        let mapping = Self { page, memory };
+        let mapping = Self { page, access, memory };
         // The call succeeds with a page that is not there, and says so only here.
         if error != 0 { Err(io::Error::from_raw_os_error(error.abs())) } else { Ok(mapping) }
     }
 
     /// The 32-bit word at a 4-aligned offset in the page.
-    fn word(&self, offset: usize) -> u32 {
+    fn word(&self, offset: usize) -> &AtomicU32 {
         assert!(offset.is_multiple_of(4) && offset < 4096 - 3);
         // SAFETY: the offset lies within the mapped page, as just checked.
         let word = unsafe { self.page.add(offset) };
         // SAFETY: mappings start at a page and the offset is 4-aligned; the page stays mapped while `self` lives,
         // and every access of ours to it is atomic.
-        let word = unsafe { AtomicU32::from_ptr(word.cast().as_ptr()) };
-        word.load(Ordering::Acquire)
+        unsafe { AtomicU32::from_ptr(word.cast().as_ptr()) }
     }
 
     /// The byte at an offset in the page.
-    fn byte(&self, offset: usize) -> u8 {
+    fn byte(&self, offset: usize) -> &AtomicU8 {
         assert!(offset < 4096);
         // SAFETY: the offset lies within the mapped page, as just checked.
         let byte = unsafe { self.page.add(offset) };
-        // SAFETY: the page is mapped while `self` lives; volatile, since the guest may change it.
-        unsafe { byte.read_volatile() }
+        // SAFETY: the page stays mapped while `self` lives, and every access of ours to it is atomic.
+        unsafe { AtomicU8::from_ptr(byte.as_ptr()) }
+    }
+
+    fn assert_writable(&self) {
+        assert!(self.access == Access::ReadWrite, "the page is mapped to be read");
+    }
+}
+
+impl RingPage for Mapping {
+    fn index(&self, offset: usize) -> u32 {
+        self.word(offset).load(Ordering::Acquire)
+    }
+
+    fn set_index(&self, offset: usize, index: u32) {
+        self.assert_writable();
+        self.word(offset).store(index, Ordering::Release);
+    }
+
+    fn byte(&self, offset: usize) -> u8 {
+        self.byte(offset).load(Ordering::Relaxed)
+    }
+
+    fn set_byte(&self, offset: usize, byte: u8) {
+        self.assert_writable();
+        self.byte(offset).store(byte, Ordering::Relaxed);
     }
 }
 
@@ -85,22 +137,4 @@ impl Drop for Mapping {
             log::warn!("cannot unmap a console ring: {}", io::Error::last_os_error());
         }
     }
-}
-
-/// What the guest printed last, as much of it as the ring still holds, read by others or not.
-pub(super) fn read_output(domain: DomId, frame: Gfn) -> Result<Vec<u8>, CallError> {
-    const START: usize = offset_of!(sys::xencons_interface, out);
-    const SIZE: u32 = 2048;
-    const _: () = assert!(size_of::<[std::ffi::c_char; SIZE as usize]>() + START <= 4096);
-
-    let ring =
-        Mapping::new(domain, frame).map_err(|source| CallError::new("xenforeignmemory_map", Some(domain), source))?;
-    // The index counts the bytes that were ever printed, and a guest may write anything there: whatever it says, the
-    // bytes come from within the ring, and there are no more of them than it has room for.
-    let printed = ring.word(offset_of!(sys::xencons_interface, out_prod));
-    let held = printed.min(SIZE);
-    Ok((printed.wrapping_sub(held)..)
-        .take(held as usize)
-        .map(|index| ring.byte(START + (index % SIZE) as usize))
-        .collect())
 }

@@ -11,9 +11,10 @@ use std::rc::Rc;
 use h2_sys as sys;
 
 use super::builder::ImageBuilder;
+use super::convert;
 use super::logger::Logger;
-use super::{convert, ring};
 use crate::config::TscMode;
+use crate::console_ring;
 use crate::error::{CallError, OpenError};
 use crate::host::{HostInfo, Scheduler, SchedulerParams};
 use crate::id::{DomId, Gfn, KiB, Port};
@@ -372,7 +373,7 @@ impl Hypercalls for Xenctrl {
     }
 
     fn console_ring(&self, domain: DomId, frame: Gfn) -> Result<Vec<u8>, CallError> {
-        ring::read_output(domain, frame)
+        console_ring::last_output(domain, frame)
     }
 
     fn hvm_param(&self, domain: DomId, param: HvmParam) -> Result<u64, CallError> {

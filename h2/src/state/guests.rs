@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::{StateDir, failed, optional};
 use crate::config::{ConfigError, GuestConfig};
 use crate::error::StateError;
-use crate::id::DomId;
+use crate::id::{DomId, Gfn, Port};
 
 pub(super) const FOLDER: &str = "guests";
 
@@ -24,11 +24,35 @@ pub(crate) struct GuestRecord {
     /// Its domain is to stay when it has ended, whatever the configuration says.
     #[serde(default)]
     pub(crate) preserved: bool,
+    /// Where its console is, of a guest without Xenstore.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) console: Option<ConsolePlace>,
+}
+
+/// Where a guest's console ring is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ConsolePlace {
+    /// Its frame: a machine frame of a PV guest, a guest frame of a PVH guest.
+    pub(crate) frame: Gfn,
+    /// The port that the guest has opened for whoever serves it.
+    pub(crate) port: Port,
 }
 
 impl GuestRecord {
     pub(crate) fn new(uuid: Uuid, config: &GuestConfig) -> Result<Self, ConfigError> {
-        Ok(Self { uuid, name: config.name.as_str().to_owned(), config: config.to_json()?, preserved: false })
+        Ok(Self {
+            uuid,
+            name: config.name.as_str().to_owned(),
+            config: config.to_json()?,
+            preserved: false,
+            console: None,
+        })
+    }
+
+    /// The same guest with another configuration.
+    pub(crate) fn with_config(self, config: &GuestConfig) -> Result<Self, ConfigError> {
+        let new = Self::new(self.uuid, config)?;
+        Ok(Self { name: new.name, config: new.config, ..self })
     }
 
     pub(crate) fn config(&self) -> Result<GuestConfig, ConfigError> {

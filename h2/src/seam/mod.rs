@@ -1,5 +1,5 @@
-//! The seam below which there is Xen: the few operations of the hypervisor and of xenstored that `h2` uses, as two
-//! small traits.
+//! The seam below which there is Xen: the few operations of the hypervisor, of xenstored and of the kernel's NoXS backend that `h2`
+//! uses, as small traits.
 //!
 //! In production they are implemented by this crate's `raw` module over libxenctrl and libxenguest, and by its `store` module over xenstored's protocol. A
 //! test may put something else below [`Options::over`](crate::Options::over) to make the Nth operation of a create fail and
@@ -8,6 +8,8 @@
 //! Each method is one call of the C library or one request of xs_wire.h, named in its documentation, and reports a failure as a [`CallError`].
 
 #![allow(clippy::missing_errors_doc)] // Every method fails as the call that it names does.
+
+mod noxs;
 
 use std::fmt;
 use std::io;
@@ -19,6 +21,8 @@ use crate::error::CallError;
 use crate::host::{HostInfo, Scheduler, SchedulerParams};
 use crate::id::{DomId, Gfn, KiB, MiB, Port};
 use crate::info::DomainInfo;
+
+pub use self::noxs::{NoxsChange, NoxsListed, NoxsName, NoxsNode, NoxsRead, NoxsWatch, NoxsWhich};
 
 /// What a new domain is to be: the argument of `XEN_DOMCTL_createdomain`.
 #[derive(Debug, Clone)]
