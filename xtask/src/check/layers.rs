@@ -15,11 +15,12 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("loopctl", &[]),
     ("xendevd", &["libh2", "loopctl"]),
     ("chaos-cli", &["libh2"]),
-    ("guest-runtime", &[]),
+    ("guest-runtime", &["noxs"]),
     ("noop", &["guest-runtime"]),
     ("hello", &["guest-runtime"]),
     ("daytime", &["guest-runtime"]),
     ("blkcheck", &["guest-runtime"]),
+    ("scribble", &["guest-runtime"]),
     ("lab-tests", &["libh2"]),
     // Has to build on a machine that has nothing of Xen yet.
     ("xtask", &[]),
