@@ -6,15 +6,17 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 
 use crate::install::cargo;
+use crate::lab::boot::Boot;
 use crate::lab::cpio::Archive;
 use crate::lab::initramfs::BUSYBOX;
+use crate::lab::options::Plane;
 use crate::{deps, files};
 
 /// Packages of our own guests. They have a profile of their own, and nothing of std.
-pub(crate) const PACKAGES: &[&str] = &["noop", "hello", "daytime", "blkcheck"];
+pub(crate) const PACKAGES: &[&str] = &["noop", "hello", "daytime", "blkcheck", "scribble"];
 
-/// Puts the guests into `dir`; `modules` are the kernel modules that the Linux guest needs for its devices.
-pub(crate) fn install(dir: &Path, modules: &Path) -> Result<()> {
+/// Puts the guests into `dir`, for a host that boots `boot`.
+pub(crate) fn install(dir: &Path, boot: &Boot) -> Result<()> {
     deps::ensure(deps::BUILD)?;
     let workspace = files::workspace()?;
     let mut build = cargo(&workspace).args(["build", "--quiet", "--profile", "guest"]);
@@ -25,26 +27,41 @@ pub(crate) fn install(dir: &Path, modules: &Path) -> Result<()> {
     for package in PACKAGES {
         files::install(&files::target()?.join("guest").join(package), &dir.join(package), 0o644)?;
     }
-    let archive = linux_initramfs(&workspace.join("guests/linux"), modules)?;
+    let archive = linux_initramfs(&workspace.join("guests/linux"), boot.guest.modules.as_deref())?;
     files::write(&dir.join("linux-initramfs"), archive, 0o644)?;
     for example in files::find(&workspace.join("docs/examples"), "json")? {
         let name = example.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if name.ends_with("-pv.json") || name.ends_with("-pvh.json") {
-            files::install(&example, &dir.join(name), 0o644)?;
+            let text = fs::read_to_string(&example).with_context(|| format!("cannot read {}", example.display()))?;
+            files::write(&dir.join(name), on_plane(&text, boot.plane)?, 0o644)?;
         }
+    }
+    if let Some(kernel) = &boot.guest.kernel {
+        files::install(kernel, &dir.join("linux-vmlinux"), 0o644)?;
     }
     Ok(())
 }
 
+/// A guest's configuration for a host of this plane.
+fn on_plane(text: &str, plane: Plane) -> Result<String> {
+    if plane == Plane::Xenstore {
+        return Ok(text.to_owned());
+    }
+    let mut guest: serde_json::Value = serde_json::from_str(text).context("an example is not JSON")?;
+    guest["xen"]["dev_method"] = "noxs".into();
+    Ok(serde_json::to_string_pretty(&guest)? + "\n")
+}
+
 /// The Linux guest's file system, as `initramfs.list` in `dir` describes it, with the frontends that Debian's kernel has as modules.
-fn linux_initramfs(dir: &Path, modules: &Path) -> Result<Vec<u8>> {
+fn linux_initramfs(dir: &Path, modules: Option<&Path>) -> Result<Vec<u8>> {
     let path = dir.join("initramfs.list");
     let list = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
     let mut archive = Archive::default();
     for (number, line) in list.lines().enumerate() {
         entry(&mut archive, dir, line).with_context(|| format!("{}:{}: {line:?}", path.display(), number + 1))?;
     }
-    for (number, module) in files::sorted_dir(modules)?.iter().enumerate() {
+    let modules = modules.map_or(Ok(Vec::new()), files::sorted_dir)?;
+    for (number, module) in modules.iter().enumerate() {
         let name = module.file_name().unwrap_or_default().to_string_lossy();
         archive.file(&format!("lib/modules/{number:02}-{name}"), 0o644, &fs::read(module)?)?;
     }

@@ -35,14 +35,17 @@ pub(crate) fn collect_modules(version: &Path, wanted: &[&str], to: &Path) -> Res
 }
 
 /// The archive, uncompressed: unpacking is dear where the host is emulated.
-pub(crate) fn build(modules: &Path, init: &Path) -> Result<Vec<u8>> {
+pub(crate) fn build(modules: Option<&Path>, init: &Path) -> Result<Vec<u8>> {
     let mut archive = busybox(APPLETS)?;
     archive.file("init", 0o755, &fs::read(init).with_context(|| format!("cannot read {}", init.display()))?)?;
     for dir in ["dev", "root"] {
         archive.dir(dir)?;
     }
     archive.char_device("dev/console", 0o600, 5, 1)?;
-    archive.tree(modules, "modules")?;
+    match modules {
+        Some(modules) => archive.tree(modules, "modules")?,
+        None => archive.file("modules/order", 0o644, b"")?,
+    }
     archive.finish()
 }
 

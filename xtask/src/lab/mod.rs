@@ -1,8 +1,9 @@
 //! The lab: a real Xen host in QEMU's software emulation, with our software in its dom0.
 //!
-//! [`image`] is Debian with Xen, the same for every host; [`payload`] is what one run puts on top; [`qemu`] is the machine, and [`session`] its
+//! [`image`] is Debian with Xen, the same for every host; [`boot`] adds what the planes do not share; [`payload`] is what one run puts on top; [`qemu`] is the machine, and [`session`] its
 //! life. In dom0 an agent (`xtask/lab/root/usr/lib/lightvm-lab/agent`) does the job and talks to us over virtio ports.
 
+pub(crate) mod boot;
 mod console;
 pub(crate) mod cpio;
 pub(crate) mod failure;
@@ -16,6 +17,7 @@ mod qemu;
 mod session;
 mod stream;
 mod tty;
+mod witness;
 
 use std::fs::{self, File};
 use std::io::{Write, stderr, stdout};
@@ -24,7 +26,8 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 
-use self::options::Options;
+use self::boot::Boot;
+use self::options::{Options, Plane};
 use self::payload::Job;
 use crate::cache::Key;
 use crate::run::Tool;
@@ -54,12 +57,13 @@ pub(crate) fn shell_after(options: &Options, script: &str) -> Result<i32> {
     open_shell(options, Some(script))
 }
 
-/// What two hosts have in common if the same programs behave in the same way on them: the image, our software, and how the machine is set up.
-pub(crate) fn fingerprint() -> Result<Key> {
-    let image = image::get()?;
+/// What two hosts have in common if the same programs behave in the same way on them: what they boot, our software, and how the machine is set up.
+pub(crate) fn fingerprint(plane: Plane) -> Result<Key> {
+    let boot = Boot::of(plane)?;
     let this = std::env::current_exe().context("cannot find this program")?;
     let mut key = Key::default();
-    key.add("image", image.id()).add("software", payload::of_every_job(&image)?).add("xtask", fs::read(&this)?);
+    boot.add_to(&mut key)?;
+    key.add("software", payload::of_every_job(&boot)?).add("xtask", fs::read(&this)?);
     Ok(key)
 }
 
@@ -75,18 +79,18 @@ fn start(options: &Options, job: &Job<'_>, output: &mut dyn Write) -> Result<i32
     if !deps::is_root() {
         deps::ensure(deps::LAB_WITHOUT_ROOT)?;
     }
-    let image = image::get()?;
+    let boot = Boot::of(options.plane)?;
     let (dir, _lock) = run_dir()?;
     let mark = format!("end-of-{}", dir.path().file_name().unwrap_or_default().to_string_lossy());
     let init = files::workspace()?.join("xtask/lab/initramfs-init");
     let initramfs = dir.path().join("initramfs.img");
-    fs::write(&initramfs, initramfs::build(&image.modules(), &init)?)?;
+    fs::write(&initramfs, initramfs::build(boot.modules.as_deref(), &init)?)?;
     let machine = qemu::Machine {
         options,
-        image: &image,
+        boot: &boot,
         dir: dir.path(),
         initramfs,
-        payload: payload::build(dir.path(), options, &image, job, &mark)?,
+        payload: payload::build(dir.path(), options, &boot, job, &mark)?,
         files: payload::user_files(dir.path(), options)?,
         shell: matches!(job, Job::Shell { .. }),
     };

@@ -10,6 +10,8 @@ use anyhow::{Context, Result, ensure};
 pub(crate) enum Plane {
     /// Debian's own Xen and kernel, with a Xenstore
     Xenstore,
+    /// Xen and kernel with this checkout's patches, without a Xenstore
+    Noxs,
 }
 
 /// A copy from the machine into dom0.
@@ -31,6 +33,10 @@ pub(crate) struct Options {
     /// The control plane of the host
     #[arg(long, value_enum, default_value = "xenstore")]
     pub(crate) plane: Plane,
+
+    /// Have xenstored and xenconsoled run on a host of the plane noxs, too: for guests of both planes
+    #[arg(long)]
+    pub(crate) with_xenstored: bool,
 
     /// Count instructions instead of time: one is one nanosecond, and two runs agree. Slower by the clock on the wall
     #[arg(long)]
@@ -70,6 +76,11 @@ pub(crate) struct Options {
 }
 
 impl Options {
+    /// Whether the host has a Xenstore.
+    pub(crate) fn xenstored(&self) -> bool {
+        self.with_xenstored || self.plane == Plane::Xenstore
+    }
+
     /// How much memory dom0 gets, in MiB; the rest is the guests'. A quarter does for the tools of a thousand guests.
     pub(crate) fn dom0_memory(&self) -> u32 {
         (self.memory / 4).clamp(512, 1536)
@@ -85,6 +96,7 @@ impl Default for Options {
     fn default() -> Self {
         Options {
             plane: Plane::Xenstore,
+            with_xenstored: false,
             icount: false,
             memory: 4096,
             cpus: 2,

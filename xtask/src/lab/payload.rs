@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+use super::boot::Boot;
 use super::cpio::Archive;
-use super::image::Image;
-use super::options::Options;
+use super::options::{Options, Plane};
+use super::witness;
 use crate::run::Tool;
 use crate::{files, guests, install};
 
@@ -33,9 +34,13 @@ pub(crate) enum Job<'a> {
 }
 
 /// Builds our software, and writes the archive to `dir`.
-pub(crate) fn build(dir: &Path, options: &Options, image: &Image, job: &Job<'_>, mark: &str) -> Result<PathBuf> {
+pub(crate) fn build(dir: &Path, options: &Options, boot: &Boot, job: &Job<'_>, mark: &str) -> Result<PathBuf> {
     let root = dir.join("payload.d");
-    software(&root, options.bare, image)?;
+    software(&root, options.bare, boot)?;
+    if !options.xenstored() {
+        // systemd makes this unit of Debian's script, which starts xenstored and xenconsoled.
+        files::link(Path::new("/dev/null"), &root.join("etc/systemd/system/xen.service"))?;
+    }
     write_session(&root.join(LAB), options, job, mark)?;
 
     let mut archive = Archive::default();
@@ -49,20 +54,24 @@ pub(crate) fn build(dir: &Path, options: &Options, image: &Image, job: &Job<'_>,
 }
 
 /// The part that is the same for every job, as one archive.
-pub(crate) fn of_every_job(image: &Image) -> Result<Vec<u8>> {
+pub(crate) fn of_every_job(boot: &Boot) -> Result<Vec<u8>> {
     let dir = tempfile::tempdir()?;
-    software(dir.path(), false, image)?;
+    software(dir.path(), false, boot)?;
     let mut archive = Archive::default();
     archive.tree(dir.path(), "")?;
     archive.finish()
 }
 
 /// Builds our software, and puts it and the lab's own configuration below `root`.
-fn software(root: &Path, bare: bool, image: &Image) -> Result<()> {
+fn software(root: &Path, bare: bool, boot: &Boot) -> Result<()> {
     let lab = files::workspace()?.join("xtask/lab");
     files::copy_tree(&lab.join("root"), root)?;
     mask(&lab.join("masked-units"), &root.join("etc/systemd/system"))?;
     mask(&lab.join("masked-generators"), &root.join("etc/systemd/system-generators"))?;
+    if boot.modules.is_none() {
+        // The kernel has everything built in.
+        fs::remove_file(root.join("etc/modules-load.d/lightvm-lab.conf"))?;
+    }
     // A fixed identity: with none, systemd takes the boot for the first one and sets up every unit anew.
     files::write(&root.join("etc/machine-id"), "11921192119211921192119211921192\n", 0o444)?;
     files::write(&root.join("etc/hostname"), "lab\n", 0o644)?;
@@ -74,7 +83,10 @@ fn software(root: &Path, bare: bool, image: &Image) -> Result<()> {
         // As systemctl enable does it.
         let wanted = root.join("etc/systemd/system/multi-user.target.wants/xendevd.service");
         files::link(Path::new("/usr/lib/systemd/system/xendevd.service"), &wanted)?;
-        guests::install(&root.join("guests"), &image.guest_modules())?;
+        guests::install(&root.join("guests"), boot)?;
+        if boot.plane == Plane::Noxs {
+            witness::install(root)?;
+        }
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use std::process::{Child, Stdio};
 
 use anyhow::{Context, Result};
 
-use super::image::Image;
+use super::boot::Boot;
 use super::options::Options;
 use crate::files;
 use crate::run::tied_command;
@@ -26,7 +26,7 @@ pub(crate) const TTY: &str = "tty";
 #[derive(Debug)]
 pub(crate) struct Machine<'a> {
     pub(crate) options: &'a Options,
-    pub(crate) image: &'a Image,
+    pub(crate) boot: &'a Boot,
     /// Where the sockets are, and where QEMU runs.
     pub(crate) dir: &'a Path,
     pub(crate) initramfs: PathBuf,
@@ -52,10 +52,8 @@ impl Machine<'_> {
     /// Powers the machine on. Every socket has to exist.
     pub(crate) fn start(&self) -> Result<Qemu> {
         // Short names in QEMU's own folder: a path with a space or a comma would be cut in -initrd.
-        for (name, path) in
-            [("xen", self.image.xen()), ("vmlinux", self.image.vmlinux()), ("initramfs", self.initramfs.clone())]
-        {
-            files::link(&path, &self.dir.join(name))?;
+        for (name, path) in [("xen", &self.boot.xen), ("vmlinux", &self.boot.kernel), ("initramfs", &self.initramfs)] {
+            files::link(path, &self.dir.join(name))?;
         }
         let log = self.dir.join("qemu.log");
         let child = tied_command("qemu-system-x86_64", "KILL")
@@ -98,7 +96,7 @@ impl Machine<'_> {
             "-initrd".to_owned(),
             format!("vmlinux {},initramfs", self.dom0_args()),
         ]);
-        args.extend(disk("root", &self.image.disk(), "snapshot=on"));
+        args.extend(disk("root", &self.boot.disk, "snapshot=on"));
         args.extend(disk("payload", &self.payload, "read-only=on"));
         if let Some(files) = &self.files {
             args.extend(disk("files", files, "read-only=on"));
@@ -120,7 +118,9 @@ impl Machine<'_> {
 
     fn dom0_args(&self) -> String {
         let more = &self.options.dom0_args;
-        format!("console=hvc0 quiet systemd.show_status=error systemd.getty_auto=no cryptomgr.notests {more}")
+        // What is a module of Debian's kernel has its options in /etc/modprobe.d.
+        let builtin = if self.boot.modules.is_none() { " xen_netback.max_queues=4" } else { "" };
+        format!("console=hvc0 quiet systemd.show_status=error systemd.getty_auto=no cryptomgr.notests{builtin} {more}")
     }
 }
 

@@ -1,0 +1,103 @@
+//! The patched hypervisor and kernels that the lab runs, each built once for what it is made of.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use super::series::{Project, Series};
+use super::{build, series, source, tree};
+use crate::cache::{self, Key};
+use crate::progress::Step;
+use crate::run::Tool;
+use crate::{deps, files};
+
+/// To be counted up when this file builds something else from the same inputs.
+const FORMAT: &str = "1";
+
+/// A kernel of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kernel {
+    /// The control domain's, with all that a Debian asks for.
+    Host,
+    /// A guest's, with what a guest needs.
+    Tinyx,
+}
+
+impl Kernel {
+    fn name(self) -> &'static str {
+        match self {
+            Kernel::Host => "linux-host",
+            Kernel::Tinyx => "linux-tinyx",
+        }
+    }
+
+    /// What of linux-patches/config it is made from, in order.
+    pub(super) fn fragments(self) -> &'static [&'static str] {
+        match self {
+            Kernel::Host => &["base.config", "dom0.config", "debian.config", "noxs.config"],
+            Kernel::Tinyx => &["base.config", "tinyx.config"],
+        }
+    }
+}
+
+/// The hypervisor with NoXS, as the ELF file that QEMU loads.
+pub(crate) fn hypervisor() -> Result<PathBuf> {
+    let root = files::workspace()?;
+    let series = series::latest(&root, Project::Xen)?;
+    let entry = cache::entry("hypervisor-noxs", &key(&series, &[])?, |place| {
+        let step = Step::start("building the patched hypervisor (once, about two minutes on two processors)");
+        let tree = prepare(&series, place, &[])?;
+        let out = place.join("build");
+        build::xen(&tree, &out, true)?;
+        files::install(&out.join("xen"), &place.join("xen"), 0o644)?;
+        files::install(&out.join(".config"), &place.join("config"), 0o644)?;
+        fs::remove_dir_all(tree)?;
+        fs::remove_dir_all(out)?;
+        step.done();
+        Ok(())
+    })?;
+    Ok(entry.join("xen"))
+}
+
+/// A kernel with NoXS, as an uncompressed ELF file.
+pub(crate) fn kernel(kernel: Kernel) -> Result<PathBuf> {
+    let root = files::workspace()?;
+    let series = series::latest(&root, Project::Linux)?;
+    let config = root.join("linux-patches/config");
+    let fragments: Vec<PathBuf> = kernel.fragments().iter().map(|name| config.join(name)).collect();
+    let extra = files::find(&root.join("linux-patches/lab"), "patch")?;
+    let inputs: Vec<PathBuf> = extra.iter().chain(&fragments).cloned().collect();
+    let name = kernel.name();
+    let entry = cache::entry(name, &key(&series, &inputs)?, |place| {
+        let step = Step::start(format!("building the kernel {name} (once, about eight minutes on two processors)"));
+        let tree = prepare(&series, place, &extra)?;
+        let out = place.join("build");
+        build::configure(&tree, &out, &fragments, build::Rest::Off)?;
+        build::kernel(&tree, &out, &["vmlinux"])?;
+        Tool::new("strip").arg("-o").arg(place.join("vmlinux")).arg(out.join("vmlinux")).log_on_failure()?;
+        files::install(&out.join(".config"), &place.join("config"), 0o644)?;
+        fs::remove_dir_all(tree)?;
+        fs::remove_dir_all(out)?;
+        step.done();
+        Ok(())
+    })?;
+    Ok(entry.join("vmlinux"))
+}
+
+/// All that a build of `series` depends on: its patches, and `inputs`.
+fn key(series: &Series, inputs: &[PathBuf]) -> Result<Key> {
+    let mut key = Key::default();
+    key.add("format", FORMAT).add("package", &series.base.package).add("version", &series.base.version);
+    for path in series.patches.iter().chain(inputs) {
+        key.add(&tree::shown(path), fs::read(path).with_context(|| format!("cannot read {}", path.display()))?);
+    }
+    Ok(key)
+}
+
+/// The patched source in `place`, and what it takes to build it.
+fn prepare(series: &Series, place: &Path, extra: &[PathBuf]) -> Result<PathBuf> {
+    deps::ensure(source::PACKAGES)?;
+    deps::ensure(build::PACKAGES)?;
+    tree::patched(series, place, extra)
+}
