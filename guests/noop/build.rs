@@ -4,5 +4,5 @@
 mod link;
 
 fn main() {
-    link::link(4096, false);
+    link::link(12 * 1024, false);
 }

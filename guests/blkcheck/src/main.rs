@@ -9,7 +9,7 @@ use core::time::Duration;
 
 use guest_runtime::blk::{self, Disk, DiskMemory};
 use guest_runtime::{
-    Class, Console, Control, DeviceError, DeviceId, Devices, Exit, Guest, Instant, Link, Once, Store, Token, Wake,
+    Class, Console, Control, DeviceError, DeviceId, Devices, Exit, Guest, Instant, Link, Once, Plane, Token, Wake,
 };
 use operation::Operation;
 
@@ -34,7 +34,7 @@ static BUFFER: Once<[u8; operation::BUFFER]> = Once::new([0; operation::BUFFER])
 struct Check {
     guest: Guest,
     console: Option<Console>,
-    store: Store,
+    plane: Plane,
     devices: Devices,
     control: Option<Control>,
     disks: [Option<Disk>; DISKS],
@@ -46,13 +46,13 @@ struct Ended(Exit);
 
 fn run(mut guest: Guest) -> Exit {
     let mut console = guest.console();
-    let (Some(mut store), Some(devices), Some(buffer)) = (guest.store(), guest.devices(), BUFFER.take()) else {
-        say(&mut console, format_args!("no Xenstore, or no grant table\n"));
+    let (Some(mut plane), Some(devices), Some(buffer)) = (guest.plane(), guest.devices(), BUFFER.take()) else {
+        say(&mut console, format_args!("neither Xenstore nor NoXS, or no grant table\n"));
         say(&mut console, format_args!("failed\n"));
         guest.wait_forever()
     };
-    let control = Control::open(&mut store).ok();
-    let mut check = Check { guest, console, store, devices, control, disks: [const { None }; DISKS], buffer };
+    let control = Control::open(&mut plane).ok();
+    let mut check = Check { guest, console, plane, devices, control, disks: [const { None }; DISKS], buffer };
     let Err(Ended(exit)) = check.run();
     exit
 }
@@ -75,7 +75,7 @@ impl Check {
     fn check(&mut self) -> Result<bool, Ended> {
         let names = self.guest.option("disk").unwrap_or("first");
         let operations = self.guest.option("ops").unwrap_or("info");
-        if let Err(error) = self.store.watch(Class::Disk.node(), WATCH) {
+        if let Err(error) = self.plane.watch(Class::Disk, WATCH) {
             self.say(format_args!("cannot watch for disks: {error:?}\n"));
             return Ok(false);
         }
@@ -110,14 +110,14 @@ impl Check {
         let deadline = self.guest.now() + PATIENCE;
         let (mut disk, mut look) = (None, true);
         loop {
-            look |= self.store.take_fired(WATCH);
+            look |= self.plane.take_fired(WATCH);
             if disk.is_none() && core::mem::take(&mut look) {
                 disk = match self.open(wanted, token) {
                     Ok(disk) => disk,
                     Err(error) => return Ok(Err(Reason::Device(error))),
                 };
             }
-            let link = disk.as_mut().map(|disk| disk.advance(&mut self.store)).transpose();
+            let link = disk.as_mut().map(|disk| disk.advance(&mut self.plane)).transpose();
             match (disk, link) {
                 (Some(disk), Ok(Some(Link::Connected))) => return Ok(Ok(disk)),
                 (_, Ok(Some(Link::Closing | Link::Closed | Link::Gone))) => return Ok(Err(Reason::Closed)),
@@ -133,10 +133,10 @@ impl Check {
     /// Takes disk `wanted`, or the first; None if it is not there yet.
     fn open(&mut self, wanted: Option<DeviceId>, token: Token) -> Result<Option<Disk>, DeviceError> {
         let mut ids = [DeviceId::default(); 32];
-        let count = Class::Disk.list(&mut self.store, &mut ids)?;
+        let count = self.plane.devices(Class::Disk, &mut ids)?;
         let mut present = ids.iter().take(count);
         let Some(&id) = present.find(|&&id| wanted.is_none_or(|wanted| wanted == id)) else { return Ok(None) };
-        match Disk::open(self.devices, &mut self.store, &MEMORY, id, token) {
+        match Disk::open(self.devices, &mut self.plane, &MEMORY, id, token) {
             Ok(disk) => Ok(Some(disk)),
             Err(DeviceError::NotOffered) if wanted.is_some() => Ok(None),
             Err(error) => Err(error),
@@ -163,8 +163,8 @@ impl Check {
 
     /// Blocks until there is something new, or until `deadline`.
     fn wait(&mut self, deadline: Option<Instant>) -> Result<Wake, Ended> {
-        let wake = self.guest.wait(&mut [&mut self.store], deadline);
-        match self.control.as_mut().and_then(|control| control.request(&mut self.store)) {
+        let wake = self.guest.wait(&mut [&mut self.plane], deadline);
+        match self.control.as_mut().and_then(|control| control.request(&mut self.plane)) {
             Some(exit) => Err(Ended(exit)),
             None => Ok(wake),
         }
@@ -172,10 +172,10 @@ impl Check {
 
     /// Goes with backends that end.
     fn follow(&mut self) {
-        let _ = self.store.take_fired(WATCH);
+        let _ = self.plane.take_fired(WATCH);
         for place in &mut self.disks {
             // What cannot be followed stays as it is.
-            place.take_if(|disk| disk.advance(&mut self.store) == Ok(Link::Gone));
+            place.take_if(|disk| disk.advance(&mut self.plane) == Ok(Link::Gone));
         }
     }
 

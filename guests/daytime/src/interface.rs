@@ -1,7 +1,7 @@
 //! One interface: the device, smoltcp's state of it, and its address.
 
 use guest_runtime::net::{Network, NetworkMemory};
-use guest_runtime::{Console, DeviceError, DeviceId, Devices, Guest, Link, Port, Source, Store, Token};
+use guest_runtime::{Console, DeviceError, DeviceId, Devices, Guest, Link, Plane, Port, Source, Token};
 use smoltcp::iface::{self, Config, PollIngressSingleResult, PollResult};
 use smoltcp::phy::{Device, TxToken};
 use smoltcp::time::Instant;
@@ -39,12 +39,12 @@ impl Interface {
     pub(crate) fn open(
         guest: &Guest,
         devices: Devices,
-        store: &mut Store,
+        plane: &mut Plane,
         memory: &'static NetworkMemory<INTERFACES>,
         id: DeviceId,
         token: Token,
     ) -> Result<Interface, DeviceError> {
-        let mut network = Network::open(devices, store, memory, id, token)?;
+        let mut network = Network::open(devices, plane, memory, id, token)?;
         let mut config = Config::new(EthernetAddress(network.mac().0).into());
         // Nobody else knows to the nanosecond when we looked.
         config.random_seed = guest.now().as_nanos();
@@ -67,8 +67,8 @@ impl Interface {
     }
 
     /// Follows the backend. False if the interface is gone.
-    pub(crate) fn advance(&mut self, store: &mut Store) -> Result<bool, DeviceError> {
-        Ok(self.network.advance(store)? != Link::Gone)
+    pub(crate) fn advance(&mut self, plane: &mut Plane) -> Result<bool, DeviceError> {
+        Ok(self.network.advance(plane)? != Link::Gone)
     }
 
     /// Says what became of the address, on the console and on the network.
@@ -138,9 +138,9 @@ impl Interface {
         Some(guest.now() + delay.into())
     }
 
-    /// Lets go of it when its nodes are gone.
-    pub(crate) fn abandon(self, store: &mut Store) {
-        self.network.abandon(store);
+    /// Lets go of it when it was taken away.
+    pub(crate) fn abandon(self, plane: &mut Plane) {
+        self.network.abandon(plane);
     }
 }
 

@@ -9,7 +9,7 @@ use core::fmt::{Arguments, Write};
 use core::iter::zip;
 
 use guest_runtime::net::{NETWORK_PAGES, NetworkMemory};
-use guest_runtime::{Class, Console, Control, DeviceId, Devices, Exit, Guest, Once, Store, Token};
+use guest_runtime::{Class, Console, Control, DeviceId, Devices, Exit, Guest, Once, Plane, Token};
 use interface::Interface;
 use service::{Buffers, Service, Storage};
 
@@ -31,34 +31,34 @@ const _: () = assert!(NETWORK_PAGES * INTERFACES < 500, "more grants than one pa
 
 fn run(mut guest: Guest) -> Exit {
     let mut console = guest.console();
-    let (Some(mut store), Some(devices), Some(buffers)) = (guest.store(), guest.devices(), BUFFERS.take()) else {
-        say(&mut console, format_args!("no Xenstore, or no grant table\n"));
+    let (Some(mut plane), Some(devices), Some(buffers)) = (guest.plane(), guest.devices(), BUFFERS.take()) else {
+        say(&mut console, format_args!("neither Xenstore nor NoXS, or no grant table\n"));
         guest.wait_forever()
     };
     interface::check_options(&guest, &mut console);
-    let mut control = Control::open(&mut store).ok();
-    if let Err(error) = store.watch(Class::Network.node(), WATCH) {
+    let mut control = Control::open(&mut plane).ok();
+    if let Err(error) = plane.watch(Class::Network, WATCH) {
         say(&mut console, format_args!("cannot watch for interfaces: {error:?}\n"));
     }
     let mut storage: [Storage<'_>; INTERFACES] = array::from_fn(|_| Storage::default());
     let mut services = zip(&mut storage, buffers).map(|(storage, buffers)| Service::new(storage, buffers));
     let mut places: [Place<'_>; INTERFACES] = array::from_fn(|_| Place { service: services.next(), interface: None });
     loop {
-        if let Some(exit) = control.as_mut().and_then(|control| control.request(&mut store)) {
+        if let Some(exit) = control.as_mut().and_then(|control| control.request(&mut plane)) {
             say(&mut console, format_args!("goodbye\n"));
             return exit;
         }
-        let mut changed = store.take_fired(WATCH);
+        let mut changed = plane.take_fired(WATCH);
         for place in &mut places {
-            changed |= place.advance(&mut console, &mut store);
+            changed |= place.advance(&mut console, &mut plane);
         }
         if changed {
-            look_around(&guest, devices, &mut console, &mut store, &mut places);
+            look_around(&guest, devices, &mut console, &mut plane, &mut places);
         }
         let deadline = places.iter_mut().filter_map(|place| place.serve(&guest, &mut console)).min();
         let [a, b, c, d] = &mut places;
         let sources: &mut [&mut dyn guest_runtime::Source; INTERFACES + 1] =
-            &mut [&mut store, &mut a.interface, &mut b.interface, &mut c.interface, &mut d.interface];
+            &mut [&mut plane, &mut a.interface, &mut b.interface, &mut c.interface, &mut d.interface];
         guest.wait(sources, deadline);
     }
 }
@@ -72,10 +72,10 @@ struct Place<'a> {
 
 impl Place<'_> {
     /// Follows the interface's backend. True if the place became free.
-    fn advance(&mut self, console: &mut Option<Console>, store: &mut Store) -> bool {
+    fn advance(&mut self, console: &mut Option<Console>, plane: &mut Plane) -> bool {
         let Some(interface) = &mut self.interface else { return false };
         let id = interface.id();
-        match interface.advance(store) {
+        match interface.advance(plane) {
             Ok(true) => return false,
             Ok(false) => say(console, format_args!("vif {id} is gone\n")),
             Err(error) => {
@@ -101,18 +101,18 @@ fn look_around(
     guest: &Guest,
     devices: Devices,
     console: &mut Option<Console>,
-    store: &mut Store,
+    plane: &mut Plane,
     places: &mut [Place<'_>; INTERFACES],
 ) {
     let mut ids = [DeviceId::default(); 16];
-    let ids = match Class::Network.list(store, &mut ids) {
+    let ids = match plane.devices(Class::Network, &mut ids) {
         Ok(count) => ids.get(..count).unwrap_or_default(),
         Err(error) => return say(console, format_args!("cannot list interfaces: {error:?}\n")),
     };
     for place in places.iter_mut() {
         if let Some(interface) = place.interface.take_if(|interface| !ids.contains(&interface.id())) {
             say(console, format_args!("vif {} was taken away\n", interface.id()));
-            interface.abandon(store);
+            interface.abandon(plane);
         }
     }
     for &id in ids {
@@ -125,7 +125,7 @@ fn look_around(
             say(console, format_args!("vif {id}: no place for it\n"));
             continue;
         };
-        match Interface::open(guest, devices, store, &MEMORY, id, Token::new(number)) {
+        match Interface::open(guest, devices, plane, &MEMORY, id, Token::new(number)) {
             Ok(interface) => {
                 if let Some(service) = &mut place.service {
                     service.begin(interface.wants_dhcp());

@@ -5,9 +5,8 @@
 #![no_main]
 
 use core::fmt::Write;
-use core::str;
 
-use guest_runtime::{Console, Control, Exit, Guest, Store};
+use guest_runtime::{About, Console, Control, Exit, Guest, Plane};
 use line::Line;
 
 mod line;
@@ -16,22 +15,20 @@ guest_runtime::main!(run);
 
 fn run(mut guest: Guest) -> Exit {
     let mut console = guest.console();
-    let mut store = guest.store();
-    greet(&guest, console.as_mut(), store.as_mut());
+    let mut plane = guest.plane();
+    let mut control = plane.as_mut().and_then(|plane| Control::open(plane).ok());
+    greet(&guest, console.as_mut(), control.as_mut().zip(plane.as_mut()));
     if let Some(exit) = guest.cmdline().split_whitespace().find_map(end) {
         return exit;
     }
-    let mut control = store.as_mut().and_then(|store| Control::open(store).ok());
     let mut line = Line::new();
     loop {
-        match (&mut console, &mut store) {
-            (Some(console), Some(store)) => guest.wait(&mut [console, store], None),
-            (Some(console), None) => guest.wait(&mut [console], None),
-            (None, Some(store)) => guest.wait(&mut [store], None),
-            (None, None) => guest.wait_forever(),
-        };
-        if let (Some(control), Some(store)) = (&mut control, &mut store)
-            && let Some(exit) = control.request(store)
+        if console.is_none() && plane.is_none() {
+            guest.wait_forever();
+        }
+        guest.wait(&mut [&mut console, &mut plane], None);
+        if let (Some(control), Some(plane)) = (&mut control, &mut plane)
+            && let Some(exit) = control.request(plane)
         {
             say(console.as_mut(), format_args!("goodbye\n"));
             return exit;
@@ -44,15 +41,23 @@ fn run(mut guest: Guest) -> Exit {
     }
 }
 
-fn greet(guest: &Guest, console: Option<&mut Console>, mut store: Option<&mut Store>) {
-    let mut ask = |path, buffer| store.as_mut().and_then(|store| ask(store, path, buffer)).unwrap_or("?");
-    let (mut name, mut domid) = ([0; 128], [0; 8]);
-    let (name, domid) = (ask("name", &mut name), ask("domid", &mut domid));
+fn greet(guest: &Guest, console: Option<&mut Console>, mut control: Option<(&mut Control, &mut Plane)>) {
+    let mut ask = |key| control.as_mut().and_then(|(control, plane)| control.about_me(plane, key));
+    let (name, domid) = (ask("name"), ask("domid"));
+    let (name, domid) = (Answer(name), Answer(domid));
     say(console, format_args!("hello from {name} ({}), domid {domid}\n", guest.kind()));
 }
 
-fn ask<'b>(store: &mut Store, path: &str, buffer: &'b mut [u8]) -> Option<&'b str> {
-    str::from_utf8(store.read(path, buffer).ok()?).ok()
+/// What the toolstack told, or a question mark.
+struct Answer(Option<About>);
+
+impl core::fmt::Display for Answer {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match &self.0 {
+            Some(text) => text.fmt(f),
+            None => f.write_str("?"),
+        }
+    }
 }
 
 fn say(console: Option<&mut Console>, text: core::fmt::Arguments<'_>) {

@@ -8,11 +8,11 @@ use guest_runtime::{Control, Exit, Guest};
 guest_runtime::main!(run, silent);
 
 fn run(mut guest: Guest) -> Exit {
-    let Some(mut store) = guest.store() else { guest.wait_forever() };
-    let Ok(mut control) = Control::open(&mut store) else { guest.wait_forever() };
+    let Some(mut plane) = guest.plane() else { guest.wait_forever() };
+    let Ok(mut control) = Control::open(&mut plane) else { guest.wait_forever() };
     loop {
-        guest.wait(&mut [&mut store], None);
-        if let Some(exit) = control.request(&mut store) {
+        guest.wait(&mut [&mut plane], None);
+        if let Some(exit) = control.request(&mut plane) {
             return exit;
         }
     }

@@ -1,8 +1,9 @@
-//! An event channel of our own making, for a device: its other end is for the backend to bind.
+//! An event channel of our own making: for a device, whose backend is to bind the other end; the other end of one that a backend
+//! has opened; or a virtual interrupt.
 
 use crate::event::{Events, Port};
 use crate::grant::DomId;
-use crate::hypercall::{Errno, alloc_unbound, close_port};
+use crate::hypercall::{Errno, event};
 
 /// A port, closed on drop.
 #[derive(Debug)]
@@ -12,12 +13,34 @@ pub(crate) struct Channel {
 }
 
 impl Channel {
+    /// A port that `peer` may bind to.
     pub(crate) fn open(events: Events, peer: DomId) -> Result<Channel, Errno> {
-        const NO_SUCH_PORT: Errno = Errno(28);
-        let port = Port::new(alloc_unbound(peer.number())?).ok_or(NO_SUCH_PORT)?;
+        let channel = Channel::new(events, event::alloc_unbound(peer.number())?)?;
         // Xen may have used the number before.
-        events.clear(port);
-        Ok(Channel { events, port })
+        events.clear(channel.port);
+        Ok(channel)
+    }
+
+    /// A port to what `peer` has opened for us. An event is pending at once, in case one was sent before.
+    #[cfg(not(test))]
+    pub(crate) fn bind(events: Events, peer: DomId, remote: u32) -> Result<Channel, Errno> {
+        Channel::new(events, event::bind_interdomain(peer.number(), remote)?)
+    }
+
+    /// On the host, where the unit tests run: our port has the number of the other's.
+    #[cfg(test)]
+    pub(crate) fn bind(events: Events, _peer: DomId, remote: u32) -> Result<Channel, Errno> {
+        Channel::new(events, remote)
+    }
+
+    /// A port for a virtual interrupt.
+    pub(crate) fn interrupt(events: Events, virq: u32) -> Result<Channel, Errno> {
+        Channel::new(events, event::bind_virq(virq)?)
+    }
+
+    fn new(events: Events, number: u32) -> Result<Channel, Errno> {
+        const NO_SUCH_PORT: Errno = Errno(28);
+        Port::new(number).map(|port| Channel { events, port }).ok_or(NO_SUCH_PORT)
     }
 
     /// One whose other end does not exist, for unit tests.
@@ -43,6 +66,6 @@ impl Channel {
 
 impl Drop for Channel {
     fn drop(&mut self) {
-        close_port(self.port);
+        event::close_port(self.port);
     }
 }

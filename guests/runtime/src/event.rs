@@ -6,8 +6,9 @@
 use core::time::Duration;
 
 use crate::clock::{self, Instant};
-use crate::hypercall;
+use crate::hypercall::{self, event};
 use crate::page::SharedPage;
+use crate::store::Token;
 
 /// Ports that the 2-level event channel ABI, the one that we use, can number.
 const PORTS: u32 = 4096;
@@ -39,6 +40,9 @@ pub trait Source {
     /// The port that its other end uses. None: there is nothing to wait for at present.
     fn port(&self) -> Option<Port>;
 
+    /// Further ports of it. `ready` acknowledges what came on them.
+    fn more_ports(&self, _ports: &mut Ports) {}
+
     /// Whether there is something for the application to do now. Called after the port's event was acknowledged; it may
     /// take what is in the ring, and must not block for long.
     fn ready(&mut self) -> bool;
@@ -48,6 +52,12 @@ pub trait Source {
 impl<S: Source> Source for Option<S> {
     fn port(&self) -> Option<Port> {
         self.as_ref()?.port()
+    }
+
+    fn more_ports(&self, ports: &mut Ports) {
+        if let Some(source) = self {
+            source.more_ports(ports);
+        }
     }
 
     fn ready(&mut self) -> bool {
@@ -66,6 +76,28 @@ pub enum Wake {
 
 /// The sources that one wait can have.
 pub const MAX_SOURCES: usize = 8;
+
+/// The ports that one wait can have: one of each source, and those of the devices' control pages. Xen would take 128.
+const MAX_PORTS: usize = MAX_SOURCES + Token::COUNT as usize;
+
+/// Ports to be waited for.
+#[derive(Debug)]
+pub struct Ports {
+    list: [Port; MAX_PORTS],
+    count: usize,
+}
+
+impl Ports {
+    /// Adds a port.
+    ///
+    /// # Panics
+    /// If there are more than a wait can have.
+    pub fn add(&mut self, port: Port) {
+        assert!(self.count < MAX_PORTS, "too many ports in one wait");
+        self.list[self.count] = port;
+        self.count += 1;
+    }
+}
 
 /// The event channels and the clock of this guest.
 #[derive(Clone, Copy, Debug)]
@@ -93,12 +125,17 @@ impl Events {
 
     /// Tells the other end of `port`.
     pub(crate) fn notify(self, port: Port) {
-        hypercall::notify(port);
+        event::notify(port);
     }
 
-    /// Acknowledges what came on `port`; to be done before its ring is looked at.
-    pub(crate) fn clear(self, port: Port) {
-        self.info.clear_bits(PENDING + port.0 as usize / 64 * 8, 1 << (port.0 % 64));
+    /// Acknowledges what came on `port`; to be done before its ring is looked at. True if something came.
+    pub(crate) fn clear(self, port: Port) -> bool {
+        self.info.clear_bits(PENDING + port.0 as usize / 64 * 8, 1 << (port.0 % 64))
+    }
+
+    /// Blocks for a while.
+    pub(crate) fn sleep(self, duration: Duration) {
+        hypercall::poll(&[], (self.now() + duration).as_nanos());
     }
 
     /// Blocks until `done` says so, which is asked at first and after each event on `port`, or until `patience` is over.
@@ -122,16 +159,16 @@ impl Events {
     /// Blocks until a source is ready, or until `deadline`. At most `MAX_SOURCES` of them.
     pub(crate) fn wait(self, sources: &mut [&mut dyn Source], deadline: Option<Instant>) -> Wake {
         assert!(sources.len() <= MAX_SOURCES, "too many sources in one wait");
-        let mut ports = [Port(0); MAX_SOURCES];
+        let mut ports = Ports { list: [Port(0); MAX_PORTS], count: 0 };
         loop {
-            let (mut ready, mut count) = (false, 0);
+            let mut ready = false;
+            ports.count = 0;
             for source in sources.iter_mut() {
-                let Some(port) = source.port() else { continue };
-                self.clear(port);
-                ready |= source.ready();
-                if let Some(place) = ports.get_mut(count) {
-                    *place = port;
-                    count += 1;
+                if let Some(port) = source.port() {
+                    self.clear(port);
+                    ready |= source.ready();
+                    ports.add(port);
+                    source.more_ports(&mut ports);
                 }
             }
             if ready {
@@ -140,7 +177,7 @@ impl Events {
             if deadline.is_some_and(|deadline| self.now() >= deadline) {
                 return Wake::TimedOut;
             }
-            let ports = ports.get(..count).unwrap_or_default();
+            let ports = ports.list.get(..ports.count).unwrap_or_default();
             hypercall::poll(ports, deadline.map_or(0, Instant::as_nanos));
         }
     }
@@ -164,7 +201,8 @@ mod tests {
         let events = Events::new(page);
         assert_eq!(page.load_u64(MASK + 63 * 8), u64::MAX);
         page.store_u64(PENDING + 8, 0b111);
-        events.clear(Port(65));
+        assert!(events.clear(Port(65)));
+        assert!(!events.clear(Port(65)));
         assert_eq!(page.load_u64(PENDING + 8), 0b101);
     }
 }

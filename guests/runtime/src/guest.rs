@@ -1,4 +1,4 @@
-//! What an application is handed: this guest's type, command line, console, store, clock and its way to wait.
+//! What an application is handed: this guest's type, command line, console, control plane, clock and its way to wait.
 
 use core::fmt;
 use core::time::Duration;
@@ -10,7 +10,7 @@ use crate::device::Devices;
 use crate::event::{Events, Source, Wake};
 use crate::hypercall::{Errno, Reason, poll};
 use crate::page::SharedPage;
-use crate::store::Store;
+use crate::plane::Plane;
 use crate::window::Window;
 
 static SHARED_INFO: Window = Window::new();
@@ -27,6 +27,15 @@ pub enum Exit {
 }
 
 impl Exit {
+    /// What a toolstack's word for it asks for, if this guest does it.
+    pub(crate) fn requested(word: &[u8]) -> Option<Exit> {
+        match word {
+            b"poweroff" | b"halt" => Some(Exit::PowerOff),
+            b"reboot" => Some(Exit::Reboot),
+            _ => None,
+        }
+    }
+
     pub(crate) fn reason(self) -> Reason {
         match self {
             Exit::PowerOff => Reason::PowerOff,
@@ -48,8 +57,14 @@ pub enum Error {
     Map(Errno),
     /// Xen named no frame for the grant table.
     GrantTable,
+    /// Xen named no frame for the device page.
+    DevicePage,
     /// A frame that cannot be reached.
     Frame(Frame),
+    /// There is no port for Xenstore, and the hypervisor speaks no NoXS.
+    NoPlane,
+    /// The interrupt of the device page could not be bound.
+    Interrupt(Errno),
 }
 
 impl fmt::Display for Error {
@@ -59,6 +74,9 @@ impl fmt::Display for Error {
             Error::NoXen => f.write_str("no Xen hypervisor found"),
             Error::Map(errno) => write!(f, "mapping a shared page: {errno}"),
             Error::GrantTable => f.write_str("Xen gave no grant table"),
+            Error::DevicePage => f.write_str("Xen gave no device page"),
+            Error::NoPlane => f.write_str("neither Xenstore nor NoXS"),
+            Error::Interrupt(errno) => write!(f, "binding the interrupt of the device page: {errno}"),
             Error::Frame(frame) => write!(f, "{frame:?} cannot be mapped"),
         }
     }
@@ -70,7 +88,7 @@ pub struct Guest {
     boot: Boot,
     events: Events,
     console_opened: bool,
-    store_opened: bool,
+    plane_opened: bool,
     devices_opened: bool,
 }
 
@@ -79,7 +97,7 @@ impl Guest {
     pub(crate) fn open() -> Result<Guest, Error> {
         let boot = Boot::read()?;
         let info = SHARED_INFO.map_shared_info(boot.kind, boot.shared_info)?;
-        Ok(Guest { boot, events: Events::new(info), console_opened: false, store_opened: false, devices_opened: false })
+        Ok(Guest { boot, events: Events::new(info), console_opened: false, plane_opened: false, devices_opened: false })
     }
 
     /// The shared info page, for those who report a failure.
@@ -110,13 +128,13 @@ impl Guest {
         Console::open(self.events, self.boot.kind, self.boot.console()?).ok()
     }
 
-    /// Opens the connection to Xenstore. None if the toolstack gave us none, if it cannot be mapped, or if it was opened
+    /// Opens the control plane. None if there is neither Xenstore nor NoXS for this guest, if it cannot be mapped, or if it was opened
     /// before.
-    pub fn store(&mut self) -> Option<Store> {
-        if core::mem::replace(&mut self.store_opened, true) {
+    pub fn plane(&mut self) -> Option<Plane> {
+        if core::mem::replace(&mut self.plane_opened, true) {
             return None;
         }
-        Store::open(self.events, self.boot.kind, self.boot.store()?).ok()
+        Plane::open(self.events, &self.boot).ok()
     }
 
     /// What devices are made with. None if the grant table cannot be mapped, or if this was asked for before.

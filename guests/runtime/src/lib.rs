@@ -8,9 +8,9 @@
 //! fn run(guest: Guest) -> Exit { ... }
 //! ```
 //!
-//! Layers, low to high: `page` (shared memory), `hypercall` | `boot`, `window`, `ring`, `front_ring`, `slots`, `clock` |
-//! `event`, `grant` | `channel`, `memory` | `console`, `store` | `device` | `net`, `blk` | `control`, `guest`. `entry` and
-//! `trap` are how we get in, `report` is how we fail.
+//! Layers, low to high: `page` (shared memory), `hypercall` | `boot`, `window`, `ring`, `front_ring`, `slots`, `clock`, `text` |
+//! `event`, `grant` | `channel`, `foreign` | `memory`, `console`, `store` | `plane` | `device` | `net`, `blk` | `control`, `guest`, `hostile`.
+//! `entry` and `trap` are how we get in, `report` is how we fail. The crate `noxs` has the pages of NoXS.
 //!
 //! # No interrupts
 //! Events stay masked and IF stays 0 from the first instruction to the last; a guest blocks in SCHEDOP_poll and nowhere
@@ -30,13 +30,15 @@
 pub use boot::{Frame, Kind};
 pub use clock::Instant;
 pub use console::Console;
-pub use control::Control;
-pub use device::{Class, DeviceError, DeviceId, Devices, Link};
-pub use event::{MAX_SOURCES, Port, Source, Wake};
+pub use control::{About, Control};
+pub use device::{DeviceError, Devices, Link};
+pub use event::{MAX_SOURCES, Port, Ports, Source, Wake};
 pub use guest::{Error, Exit, Guest};
 pub use hypercall::Errno;
 pub use memory::DeviceMemory;
+pub use noxs::state::State;
 pub use once::Once;
+pub use plane::{Class, DeviceId, Noxs, Plane};
 pub use store::{Store, StoreError, Token};
 
 pub mod blk;
@@ -48,17 +50,21 @@ mod console;
 mod control;
 mod device;
 mod event;
+mod foreign;
 mod front_ring;
 mod grant;
 mod guest;
+pub mod hostile;
 mod hypercall;
 mod memory;
 pub mod net;
 mod once;
 mod page;
+mod plane;
 mod ring;
 mod slots;
 mod store;
+mod text;
 mod window;
 
 #[cfg(not(test))]

@@ -9,13 +9,18 @@ use core::sync::atomic::{AtomicBool, Ordering};
 #[cfg(not(test))]
 use crate::boot::Boot;
 use crate::boot::Frame;
+use crate::foreign::{ForeignWindow, Tenancy};
 use crate::grant::{Access, DomId, GrantRef, Grants};
 use crate::page::{PAGE, SharedPage};
+use crate::window::Window;
 
 /// Memory for `DEVICES` devices of `PAGES` pages each, to be made by an application as a static.
 #[repr(C, align(4096))]
 pub struct DeviceMemory<const DEVICES: usize, const PAGES: usize> {
     pages: UnsafeCell<[[[u8; PAGE]; PAGES]; DEVICES]>,
+    /// Where their control pages appear, on the plane that has such.
+    windows: [Window; DEVICES],
+    tenancies: [Tenancy; DEVICES],
     taken: [AtomicBool; DEVICES],
 }
 
@@ -38,11 +43,12 @@ impl<const DEVICES: usize, const PAGES: usize> DeviceMemory<DEVICES, PAGES> {
     /// Zeroes, which cost nothing in the image's file.
     pub const fn new() -> Self {
         let taken = [const { AtomicBool::new(false) }; DEVICES];
-        DeviceMemory { pages: UnsafeCell::new([[[0; PAGE]; PAGES]; DEVICES]), taken }
+        let (windows, tenancies) = ([const { Window::new() }; DEVICES], [const { Tenancy::new() }; DEVICES]);
+        DeviceMemory { pages: UnsafeCell::new([[[0; PAGE]; PAGES]; DEVICES]), windows, tenancies, taken }
     }
 
     /// Takes the memory of one device, cleared, if there is any left.
-    fn take(&'static self) -> Option<([SharedPage; PAGES], &'static AtomicBool)> {
+    fn take(&'static self) -> Option<([SharedPage; PAGES], ForeignWindow, &'static AtomicBool)> {
         let free = |taken: &AtomicBool| !taken.swap(true, Ordering::Relaxed);
         let device = self.taken.iter().position(free)?;
         let base = self.pages.get().cast::<[u8; PAGE]>().wrapping_add(device * PAGES);
@@ -55,7 +61,8 @@ impl<const DEVICES: usize, const PAGES: usize> DeviceMemory<DEVICES, PAGES> {
         for page in pages {
             page.clear();
         }
-        Some((pages, &self.taken[device]))
+        let window = ForeignWindow { window: &self.windows[device], tenancy: &self.tenancies[device] };
+        Some((pages, window, &self.taken[device]))
     }
 }
 
@@ -77,6 +84,7 @@ pub(crate) struct Granted<const PAGES: usize> {
     /// The first `count` pages are granted.
     count: usize,
     references: [GrantRef; PAGES],
+    window: ForeignWindow,
     taken: &'static AtomicBool,
 }
 
@@ -88,8 +96,8 @@ impl<const PAGES: usize> Granted<PAGES> {
         peer: DomId,
         access: impl Fn(usize) -> Access,
     ) -> Result<Self, MemoryError> {
-        let (pages, taken) = memory.take().ok_or(MemoryError::Taken)?;
-        let mut granted = Granted { grants, pages, count: 0, references: [GrantRef::NONE; PAGES], taken };
+        let (pages, window, taken) = memory.take().ok_or(MemoryError::Taken)?;
+        let mut granted = Granted { grants, pages, count: 0, references: [GrantRef::NONE; PAGES], window, taken };
         for (index, page) in pages.iter().enumerate() {
             let frame = own_frame(*page).ok_or(MemoryError::Grants)?;
             granted.references[index] = grants.grant(peer, frame, access(index)).map_err(|_| MemoryError::Grants)?;
@@ -101,6 +109,11 @@ impl<const PAGES: usize> Granted<PAGES> {
     /// The page at `index`, which is below `PAGES`.
     pub(crate) fn page(&self, index: usize) -> SharedPage {
         self.pages[index]
+    }
+
+    /// The place of the device's control page.
+    pub(crate) fn window(&self) -> ForeignWindow {
+        self.window
     }
 
     /// Its grant reference.

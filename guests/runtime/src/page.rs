@@ -7,7 +7,9 @@
 
 use core::arch::asm;
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering, fence};
+
+use noxs::words::{Load, Store};
 
 /// Bytes in a page.
 pub(crate) const PAGE: usize = 4096;
@@ -17,6 +19,10 @@ pub(crate) const PAGE: usize = 4096;
 pub(crate) struct SharedPage {
     base: NonNull<u8>,
 }
+
+// SAFETY: nothing but its address; unit tests keep such in a static.
+#[cfg(test)]
+unsafe impl Send for SharedPage {}
 
 impl SharedPage {
     /// # Safety
@@ -61,9 +67,9 @@ impl SharedPage {
         self.word64(offset).store(value, Ordering::Release);
     }
 
-    /// Clears the bits of `mask` in the 64-bit word at `offset`; a full barrier.
-    pub(crate) fn clear_bits(self, offset: usize, mask: u64) {
-        self.word64(offset).fetch_and(!mask, Ordering::SeqCst);
+    /// Clears the bits of `mask` in the 64-bit word at `offset`; a full barrier. True if one of them was set.
+    pub(crate) fn clear_bits(self, offset: usize, mask: u64) -> bool {
+        self.word64(offset).fetch_and(!mask, Ordering::SeqCst) & mask != 0
     }
 
     /// Copies bytes out of the page.
@@ -109,6 +115,27 @@ impl SharedPage {
     fn at(self, offset: usize, length: usize, align: usize) -> *mut u8 {
         assert!(offset <= PAGE && length <= PAGE - offset && offset.is_multiple_of(align), "outside of a shared page");
         self.base.as_ptr().wrapping_add(offset)
+    }
+}
+
+/// As the words of NoXS's pages. The device page can only be read: nobody calls `store` there.
+impl Load for SharedPage {
+    fn load(&self, word: usize) -> u32 {
+        u32::from_le(self.load_u32(word * 4))
+    }
+
+    fn fence_acquire(&self) {
+        fence(Ordering::Acquire);
+    }
+}
+
+impl Store for SharedPage {
+    fn store(&self, word: usize, value: u32) {
+        self.store_u32(word * 4, value.to_le());
+    }
+
+    fn fence_release(&self) {
+        fence(Ordering::Release);
     }
 }
 

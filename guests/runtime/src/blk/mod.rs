@@ -7,12 +7,14 @@ use core::fmt;
 use core::time::Duration;
 
 use crate::channel::Channel;
-use crate::device::{Class, DeviceError, DeviceId, Devices, Driver, Frontend, Link, State};
+use crate::device::{DeviceError, Devices, Driver, Frontend, Link, Offer, Own, Told};
 use crate::event::{Port, Source, Wake};
 use crate::front_ring::{BadBackend, FrontRing};
 use crate::grant::Access;
 use crate::memory::{DeviceMemory, Granted};
-use crate::store::{Store, Token};
+use crate::plane::{Class, DeviceId, Plane};
+use crate::store::Token;
+use noxs::state::State;
 use request::{Operation, REQUEST, RESPONSE, Request, Response};
 
 pub use name::device_id;
@@ -31,7 +33,7 @@ pub const DISK_PAGES: usize = 1 + SEGMENTS;
 const RING: usize = 0;
 const BUFFERS: usize = 1;
 
-/// Memory for `N` disks, 48 KiB each.
+/// Memory for `N` disks, 52 KiB each.
 pub type DiskMemory<const N: usize> = DeviceMemory<N, DISK_PAGES>;
 
 /// How long a backend may take for one request: generous, a disk may be slow to spin up, but an end.
@@ -98,24 +100,26 @@ impl Disk {
     /// Takes disk `id`. `token` is one that no other watch of the application uses.
     pub fn open<const N: usize>(
         devices: Devices,
-        store: &mut Store,
+        plane: &mut Plane,
         memory: &'static DiskMemory<N>,
         id: DeviceId,
         token: Token,
     ) -> Result<Disk, DeviceError> {
-        let frontend = Frontend::open(store, Class::Disk, id, token)?;
-        let pages = Granted::new(memory, devices.grants, frontend.backend(), |_| Access::Write)?;
-        let channel = Channel::open(devices.events, frontend.backend())?;
-        frontend.watch(store)?;
+        let offer = Offer::find(plane, Class::Disk, id)?;
+        let backend = offer.backend()?;
+        let pages = Granted::new(memory, devices.grants, backend, |_| Access::Write)?;
+        let channel = Channel::open(devices.events, backend)?;
+        let mut frontend = Frontend::open(plane, offer, pages.window(), id, token)?;
+        frontend.watch(plane)?;
         Ok(Disk { frontend, queue: Queue::new(pages, channel, id) })
     }
 
-    /// Goes on with connecting or ending, if the backend changed its state. To be called after each wait for the store.
-    pub fn advance(&mut self, store: &mut Store) -> Result<Link, DeviceError> {
+    /// Goes on with connecting or ending, if the backend changed its state. To be called after each wait for the plane.
+    pub fn advance(&mut self, plane: &mut Plane) -> Result<Link, DeviceError> {
         if self.queue.broken && self.frontend.link() < Link::Closing {
-            self.frontend.close(store);
+            self.frontend.close(plane);
         }
-        self.frontend.advance(store, &mut self.queue)?;
+        self.frontend.advance(plane, &mut self.queue)?;
         if self.frontend.link() != Link::Connected {
             self.queue.geometry = None;
         }
@@ -123,8 +127,8 @@ impl Disk {
     }
 
     /// Begins to end the connection; `advance` goes on with it until it is `Gone`.
-    pub fn close(&mut self, store: &mut Store) {
-        self.frontend.close(store);
+    pub fn close(&mut self, plane: &mut Plane) {
+        self.frontend.close(plane);
     }
 
     /// What the disk is, once it is connected.
@@ -163,7 +167,7 @@ impl Disk {
     }
 }
 
-/// A disk's events belong to its requests, which wait for them. What is left to wait for comes by the store.
+/// A disk's events belong to its requests, which wait for them. What is left to wait for comes by the plane.
 impl Source for Disk {
     fn port(&self) -> Option<Port> {
         None
@@ -249,15 +253,15 @@ impl Queue {
 impl Driver for Queue {
     const PUBLISHED: State = State::Initialised;
 
-    fn publish(&mut self, frontend: &Frontend, store: &mut Store) -> Result<(), DeviceError> {
-        frontend.write(store, "ring-ref", self.pages.reference(RING).number())?;
-        frontend.write(store, "event-channel", self.channel.port().number())?;
-        frontend.write(store, "protocol", "x86_64-abi")?;
-        frontend.write(store, "feature-large-sector-size", 1)
+    fn publish(&mut self, own: &mut Own<'_>) -> Result<(), DeviceError> {
+        own.write("ring-ref", self.pages.reference(RING).number())?;
+        own.write("event-channel", self.channel.port().number())?;
+        own.write("protocol", "x86_64-abi")?;
+        own.write("feature-large-sector-size", 1)
     }
 
-    fn connect(&mut self, frontend: &Frontend, store: &mut Store) -> Result<(), DeviceError> {
-        let mut number = |key| frontend.backend_number(store, key);
+    fn connect(&mut self, told: &mut Told<'_>) -> Result<(), DeviceError> {
+        let mut number = |key| told.number(key);
         let sectors = number("sectors")?.ok_or(DeviceError::Node("sectors"))?;
         let sector_size = number("sector-size")?.ok_or(DeviceError::Node("sector-size"))?;
         let info = number("info")?.ok_or(DeviceError::Node("info"))?;

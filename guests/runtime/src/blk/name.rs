@@ -1,6 +1,7 @@
 //! Names of disks (xen-vbd-interface(7)).
 
-use crate::device::{DeviceId, text};
+use crate::plane::DeviceId;
+use crate::text;
 
 /// The number of a whole disk: `xvda` and the following, or the number itself in digits.
 pub fn device_id(name: &str) -> Option<DeviceId> {

@@ -1,9 +1,9 @@
 //! `struct blkif_request` and `struct blkif_response`, as on 64-bit x86.
 
 use super::{DiskError, SECTOR, SEGMENTS};
-use crate::device::DeviceId;
 use crate::grant::GrantRef;
 use crate::page::PAGE;
+use crate::plane::DeviceId;
 
 /// Bytes of a request: operation, number of segments, disk, id, first sector, segments.
 pub(super) const REQUEST: usize = 24 + SEGMENTS * SEGMENT;

@@ -13,34 +13,20 @@
 //!                                   +------------------------------> Gone
 //! ```
 
-/// `enum xenbus_state` in io/xenbus.h, as far as we know it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum State {
-    Initialising = 1,
-    InitWait = 2,
-    Initialised = 3,
-    Connected = 4,
-    Closing = 5,
-    Closed = 6,
+use noxs::state::State;
+
+/// The state that a number in Xenstore stands for. None for what is none: nothing follows from it.
+pub(super) fn state(number: u64) -> Option<State> {
+    State::try_from(u32::try_from(number).ok()?).ok()
 }
 
-impl State {
-    /// None for what is none of these: nothing follows from it.
-    pub(crate) fn new(number: u64) -> Option<State> {
-        use State::{Closed, Closing, Connected, InitWait, Initialised, Initialising};
-        [Initialising, InitWait, Initialised, Connected, Closing, Closed]
-            .into_iter()
-            .find(|state| *state as u64 == number)
-    }
-}
-
-/// What a backend's node `state` says.
+/// What a backend says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Backend {
     Is(State),
     /// Something from which nothing follows.
     Unknown,
-    /// There is no such node.
+    /// There is no such backend any more.
     Missing,
 }
 
@@ -94,7 +80,7 @@ mod tests {
 
     #[test]
     fn a_whole_life() {
-        let states = [1, 2, 2, 4, 5, 6].map(|number| State::new(number).map_or(Backend::Unknown, Backend::Is));
+        let states = [1, 2, 2, 4, 5, 6].map(|number| state(number).map_or(Backend::Unknown, Backend::Is));
         let expected = [Link::Offered, Link::Published, Link::Connected, Link::Closing, Link::Closed, Link::Gone];
         assert_eq!(run(&states), expected);
     }
@@ -110,9 +96,12 @@ mod tests {
 
     #[test]
     fn nothing_follows_from_nonsense() {
-        assert_eq!(State::new(0), None);
-        assert_eq!(State::new(u64::MAX), None);
-        assert_eq!(run(&[Backend::Unknown, Backend::Is(State::Connected)]), [Link::Offered]);
+        assert_eq!(state(9), None);
+        assert_eq!(state(u64::MAX), None);
+        assert_eq!(
+            run(&[Backend::Unknown, Backend::Is(State::Unknown), Backend::Is(State::Connected)]),
+            [Link::Offered]
+        );
     }
 
     proptest! {
@@ -121,7 +110,7 @@ mod tests {
         fn forward_only(numbers in prop::collection::vec(0u64..10, 0..50)) {
             let states: Vec<_> = numbers
                 .into_iter()
-                .map(|number| match State::new(number) {
+                .map(|number| match state(number) {
                     Some(state) => Backend::Is(state),
                     None if number == 9 => Backend::Missing,
                     None => Backend::Unknown,

@@ -1,28 +1,30 @@
-//! What all devices have in common: a frontend in Xenstore (xen/include/public/io/xenbus.h), its backend, and the sequence
-//! in which the two connect and part.
+//! What all devices have in common: a frontend, its backend, and the sequence in which the two connect and part, over either
+//! plane.
 //!
-//! `Devices` is what a device is made with, `Frontend` its nodes, `Link` how far it is. Neighbours: `net` and `blk` are the
-//! devices; `grant`, `channel`, `memory`, `front_ring` and `slots` what they are made of.
+//! `Devices` is what a device is made with, `Offer` one that can be had, `Frontend` its connection, `Link` how far it is. `nodes`
+//! is all that differs between the planes. Neighbours: `net` and `blk` are the devices; `grant`, `channel`, `memory`,
+//! `front_ring` and `slots` what they are made of.
 
 use core::fmt;
 
 use crate::Error;
 use crate::boot::Kind;
 use crate::event::Events;
+use crate::foreign::ForeignError;
 use crate::front_ring::BadBackend;
 use crate::grant::Grants;
 use crate::hypercall::Errno;
 use crate::memory::MemoryError;
-use crate::store::{Store, StoreError};
+use crate::store::StoreError;
 
-pub use frontend::DeviceId;
 pub(crate) use frontend::{Driver, Frontend};
 pub use link::Link;
-pub(crate) use link::State;
+pub(crate) use nodes::{Offer, Own, Told};
 
 mod frontend;
 mod link;
-pub(crate) mod text;
+mod nodes;
+mod xenstore;
 
 /// What every device is made with: event channels and the grant table.
 #[derive(Clone, Copy, Debug)]
@@ -37,43 +39,13 @@ impl Devices {
     }
 }
 
-/// A kind of device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Class {
-    /// `vif`: network interfaces.
-    Network,
-    /// `vbd`: disks.
-    Disk,
-}
-
-impl Class {
-    /// The node whose children are this guest's devices of this class, to be watched for those that come and go.
-    pub fn node(self) -> &'static str {
-        match self {
-            Class::Network => "device/vif",
-            Class::Disk => "device/vbd",
-        }
-    }
-
-    /// The devices of this class that the guest has, lowest id first; no more than `ids` has place for.
-    pub fn list(self, store: &mut Store, ids: &mut [DeviceId]) -> Result<usize, StoreError> {
-        let mut buffer = [0; 1024];
-        let names = match store.directory(self.node(), &mut buffer) {
-            Ok(names) => names,
-            Err(StoreError::NotFound) => return Ok(0),
-            Err(error) => return Err(error),
-        };
-        Ok(text::ids(names, ids))
-    }
-}
-
 /// Why a device cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DeviceError {
     /// Xenstore refused.
     Store(StoreError),
-    /// The node of this name is missing, or its value is none that it can have.
+    /// The node or key of this name is missing, or its value is none that it can have.
     Node(&'static str),
     /// The toolstack does not offer the device to us: it was used before, or is about to go.
     NotOffered,
@@ -81,8 +53,10 @@ pub enum DeviceError {
     Memory,
     /// The grant table is full.
     Grants,
-    /// Xen refused an event channel.
+    /// Xen refused an event channel, or to map the control page.
     Xen(Errno),
+    /// Our own keys or state are none that the control page takes.
+    Keys,
     /// The backend broke the protocol: the device is of no more use.
     Backend,
 }
@@ -96,6 +70,7 @@ impl fmt::Display for DeviceError {
             DeviceError::Memory => f.write_str("no memory for another device"),
             DeviceError::Grants => f.write_str("the grant table is full"),
             DeviceError::Xen(errno) => errno.fmt(f),
+            DeviceError::Keys => f.write_str("wrong keys or state of our own"),
             DeviceError::Backend => f.write_str("the backend broke the protocol"),
         }
     }
@@ -112,6 +87,15 @@ impl From<MemoryError> for DeviceError {
         match error {
             MemoryError::Taken => DeviceError::Memory,
             MemoryError::Grants => DeviceError::Grants,
+        }
+    }
+}
+
+impl From<ForeignError> for DeviceError {
+    fn from(error: ForeignError) -> Self {
+        match error {
+            ForeignError::Taken => DeviceError::Memory,
+            ForeignError::Xen(errno) => DeviceError::Xen(errno),
         }
     }
 }

@@ -6,17 +6,20 @@
 
 use core::fmt;
 
+use noxs::state::State;
 use smoltcp::phy::{self, ChecksumCapabilities, DeviceCapabilities, Medium};
 use smoltcp::time::Instant;
 
 use crate::channel::Channel;
-use crate::device::{Class, DeviceError, DeviceId, Devices, Driver, Frontend, Link, State, text};
+use crate::device::{DeviceError, Devices, Driver, Frontend, Link, Offer, Own, Told};
 use crate::event::{Port, Source};
 use crate::front_ring::BadBackend;
 use crate::grant::Access;
 use crate::memory::{DeviceMemory, Granted};
+use crate::plane::{Class, DeviceId, Plane};
 use crate::slots::SLOTS;
-use crate::store::{Store, Token};
+use crate::store::Token;
+use crate::text;
 use receive::Receive;
 use transmit::Transmit;
 
@@ -31,7 +34,7 @@ pub const NETWORK_PAGES: usize = 2 * (1 + SLOTS);
 const TRANSMIT: usize = 0;
 const RECEIVE: usize = 1 + SLOTS;
 
-/// Memory for `N` network interfaces, 264 KiB each.
+/// Memory for `N` network interfaces, 268 KiB each.
 pub type NetworkMemory<const N: usize> = DeviceMemory<N, NETWORK_PAGES>;
 
 type Pages = Granted<NETWORK_PAGES>;
@@ -59,38 +62,40 @@ impl Network {
     /// Takes interface `id`. `token` is one that no other watch of the application uses.
     pub fn open<const N: usize>(
         devices: Devices,
-        store: &mut Store,
+        plane: &mut Plane,
         memory: &'static NetworkMemory<N>,
         id: DeviceId,
         token: Token,
     ) -> Result<Network, DeviceError> {
-        let frontend = Frontend::open(store, Class::Network, id, token)?;
-        let mac = frontend.read(store, "mac", &mut [0; 32])?.and_then(text::mac);
-        let mac = Mac(mac.ok_or(DeviceError::Node("mac"))?);
+        let offer = Offer::find(plane, Class::Network, id)?;
+        let backend = offer.backend()?;
         // What the backend has no business to write it cannot.
         let access = |index| match index {
             TRANSMIT | RECEIVE.. => Access::Write,
             _ => Access::Read,
         };
-        let pages = Granted::new(memory, devices.grants, frontend.backend(), access)?;
-        let channel = Channel::open(devices.events, frontend.backend())?;
-        frontend.watch(store)?;
+        let pages = Granted::new(memory, devices.grants, backend, access)?;
+        let channel = Channel::open(devices.events, backend)?;
+        let mut frontend = Frontend::open(plane, offer, pages.window(), id, token)?;
+        let mac = frontend.offered(plane, "mac", &mut [0; 32])?.and_then(text::mac);
+        let mac = Mac(mac.ok_or(DeviceError::Node("mac"))?);
+        frontend.watch(plane)?;
         Ok(Network { frontend, mac, wire: Wire::new(pages, channel) })
     }
 
     /// Goes on with connecting or ending, if the backend changed its state. To be called after each wait.
-    pub fn advance(&mut self, store: &mut Store) -> Result<Link, DeviceError> {
+    pub fn advance(&mut self, plane: &mut Plane) -> Result<Link, DeviceError> {
         if self.wire.broken && self.frontend.link() < Link::Closing {
-            self.frontend.close(store);
+            self.frontend.close(plane);
         }
-        self.frontend.advance(store, &mut self.wire)?;
+        self.frontend.advance(plane, &mut self.wire)?;
         self.wire.up = self.frontend.link() == Link::Connected;
         Ok(self.frontend.link())
     }
 
-    /// Lets go of an interface whose nodes the toolstack took away.
-    pub fn abandon(mut self, store: &mut Store) {
-        self.frontend.abandon(store);
+    /// Lets go of an interface that the toolstack took away.
+    pub fn abandon(mut self, plane: &mut Plane) {
+        self.frontend.abandon(plane);
     }
 
     /// How far it is.
@@ -189,18 +194,18 @@ impl Wire {
 impl Driver for Wire {
     const PUBLISHED: State = State::Connected;
 
-    fn publish(&mut self, frontend: &Frontend, store: &mut Store) -> Result<(), DeviceError> {
+    fn publish(&mut self, own: &mut Own<'_>) -> Result<(), DeviceError> {
         self.receive.post_all(&self.pages)?;
-        frontend.write(store, "tx-ring-ref", self.pages.reference(TRANSMIT).number())?;
-        frontend.write(store, "rx-ring-ref", self.pages.reference(RECEIVE).number())?;
-        frontend.write(store, "event-channel", self.channel.port().number())?;
+        own.write("tx-ring-ref", self.pages.reference(TRANSMIT).number())?;
+        own.write("rx-ring-ref", self.pages.reference(RECEIVE).number())?;
+        own.write("event-channel", self.channel.port().number())?;
         for feature in ["request-rx-copy", "feature-rx-notify", "feature-no-csum-offload"] {
-            frontend.write(store, feature, 1)?;
+            own.write(feature, 1)?;
         }
         Ok(())
     }
 
-    fn connect(&mut self, _frontend: &Frontend, _store: &mut Store) -> Result<(), DeviceError> {
+    fn connect(&mut self, _told: &mut Told<'_>) -> Result<(), DeviceError> {
         Ok(())
     }
 }

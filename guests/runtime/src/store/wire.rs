@@ -80,6 +80,11 @@ impl Token {
         }
     }
 
+    /// As an index below `COUNT`.
+    pub(crate) fn index(self) -> usize {
+        self.0.into()
+    }
+
     /// As one bit of a set.
     pub(crate) fn bit(self) -> u32 {
         1 << self.0

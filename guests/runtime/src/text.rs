@@ -1,9 +1,9 @@
-//! Text in Xenstore: paths that we put together, numbers that others wrote.
+//! Text in Xenstore and in control pages: paths and numbers that we put together, numbers that others wrote.
 
 use core::fmt::{self, Write};
 use core::str;
 
-use super::DeviceId;
+use crate::plane::DeviceId;
 
 /// A short text in place: what does not fit is an error, never cut.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +35,32 @@ impl<const N: usize> Write for Text<N> {
     }
 }
 
+/// A number as decimal digits. `Text` could do it, too; this is for guests that are too small for `fmt`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Decimal {
+    bytes: [u8; 10],
+    start: usize,
+}
+
+impl Decimal {
+    pub(crate) fn new(number: u32) -> Decimal {
+        let (mut bytes, mut rest, mut start) = ([b'0'; 10], number, 10);
+        for (at, place) in bytes.iter_mut().enumerate().rev() {
+            if rest == 0 && start < 10 {
+                break;
+            }
+            *place = b'0' + u8::try_from(rest % 10).unwrap_or(0);
+            rest /= 10;
+            start = at;
+        }
+        Decimal { bytes, start }
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(self.start..).unwrap_or_default()
+    }
+}
+
 /// A number in decimal digits and nothing else.
 pub(crate) fn number(bytes: &[u8]) -> Option<u64> {
     if bytes.is_empty() {
@@ -58,21 +84,10 @@ pub(crate) fn mac(bytes: &[u8]) -> Option<[u8; 6]> {
     pairs.next().is_none().then_some(address)
 }
 
-/// The ids among `names`, each of which has a zero byte after it: the lowest ones, in order. Returns how many.
-pub(crate) fn ids(names: &[u8], ids: &mut [DeviceId]) -> usize {
-    let mut count = 0;
-    for id in names.split(|&byte| byte == 0).filter_map(DeviceId::parse) {
-        let at = ids.iter().take(count).take_while(|other| **other < id).count();
-        let kept = (count + 1).min(ids.len());
-        if let Some(tail) = ids.get_mut(at..kept)
-            && !tail.is_empty()
-        {
-            tail.rotate_right(1);
-            tail[0] = id;
-        }
-        count = kept;
-    }
-    count
+/// The ids among `names`, each of which has a zero byte after it.
+pub(crate) fn ids(names: &[u8]) -> impl Iterator<Item = DeviceId> {
+    let id = |name| number(name).and_then(|number| u32::try_from(number).ok()).map(DeviceId::new);
+    names.split(|&byte| byte == 0).filter_map(id)
 }
 
 #[cfg(test)]
@@ -92,6 +107,8 @@ mod tests {
 
     #[test]
     fn numbers() {
+        assert_eq!(Decimal::new(0).as_bytes(), b"0");
+        assert_eq!(Decimal::new(u32::MAX).as_bytes(), b"4294967295");
         assert_eq!(number(b"18446744073709551615"), Some(u64::MAX));
         for wrong in ["", "18446744073709551616", "-1", "+1", " 1", "1\0", "0x1"] {
             assert_eq!(number(wrong.as_bytes()), None, "{wrong}");
@@ -110,6 +127,12 @@ mod tests {
 
     proptest! {
         #[test]
+        fn numbers_as_digits(value: u32) {
+            let (digits, expected) = (Decimal::new(value), value.to_string());
+            prop_assert_eq!(digits.as_bytes(), expected.as_bytes());
+        }
+
+        #[test]
         fn any_number(value: u64) {
             prop_assert_eq!(number(value.to_string().as_bytes()), Some(value));
         }
@@ -124,14 +147,10 @@ mod tests {
         }
 
         #[test]
-        fn the_lowest_ids_in_order(numbers in prop::collection::vec(0u32..100, 0..20), place in 0usize..8) {
-            let names: String = numbers.iter().map(|number| format!("{number}\0")).collect();
-            let mut found = vec![DeviceId::default(); place];
-            let count = ids(names.as_bytes(), &mut found);
-            let mut expected: Vec<_> = numbers.iter().map(|number| DeviceId::new(*number)).collect();
-            expected.sort();
-            expected.truncate(place);
-            prop_assert_eq!(&found[..count], expected);
+        fn ids_are_the_numbers_among_names(numbers in prop::collection::vec(any::<u32>(), 0..20)) {
+            let names: String = numbers.iter().map(|number| format!("{number}\0x{number}\0")).collect();
+            let expected: Vec<_> = numbers.iter().map(|number| DeviceId::new(*number)).collect();
+            prop_assert_eq!(ids(names.as_bytes()).collect::<Vec<_>>(), expected);
         }
     }
 }

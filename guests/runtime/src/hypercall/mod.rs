@@ -1,11 +1,16 @@
 //! Hypercalls: the call itself, and one typed function for each operation that the runtime uses.
 //!
 //! Numbers and structures are those of Xen's public headers (xen.h, sched.h, event_channel.h, memory.h,
-//! grant_table.h, hvm/hvm_op.h, hvm/params.h), which are a stable ABI. Neighbours: everything else in this crate.
+//! grant_table.h, hvm/hvm_op.h, hvm/params.h), which are a stable ABI. `event`, `grant` and `memory` have those of the headers of
+//! their names; what is left is here. Neighbours: everything else in this crate.
 
 use core::fmt;
 
 use crate::event::Port;
+
+pub(crate) mod event;
+pub(crate) mod grant;
+pub(crate) mod memory;
 
 /// What a hypercall failed with: a positive errno of Xen's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,14 +47,6 @@ pub(crate) enum HvmParam {
     StorePort = 2,
     ConsolePfn = 17,
     ConsolePort = 18,
-}
-
-/// `XENMAPSPACE_*` in memory.h: what `add_to_physmap` puts somewhere.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Space {
-    SharedInfo = 0,
-    /// Its first page.
-    GrantTable = 1,
 }
 
 /// A line of the table that HYPERVISOR_set_trap_table takes: `struct trap_info`.
@@ -91,66 +88,6 @@ pub(crate) fn poll(ports: &[Port], deadline: u64) {
     let _ = unsafe { call::<SCHED_OP>([3, address(&argument), 0]) };
 }
 
-/// EVTCHNOP_send: tells the other end of `port`.
-pub(crate) fn notify(port: Port) {
-    let argument = port.number();
-    // SAFETY: `argument` is the `struct evtchn_send` that the operation reads. A failure means that the other end is
-    // gone, and nobody is left to be told.
-    let _ = unsafe { call::<EVENT_CHANNEL_OP>([4, address(&argument), 0]) };
-}
-
-/// EVTCHNOP_alloc_unbound: a port of ours that domain `peer` may bind to. The number is Xen's.
-pub(crate) fn alloc_unbound(peer: u16) -> Result<u32, Errno> {
-    #[repr(C)]
-    struct AllocUnbound {
-        domid: u16,
-        peer: u16,
-        port: u32,
-    }
-    const _: () = assert!(size_of::<AllocUnbound>() == 8);
-    let mut argument = AllocUnbound { domid: DOMID_SELF, peer, port: 0 };
-    // SAFETY: `argument` is the structure that the operation reads and writes.
-    unsafe { call::<EVENT_CHANNEL_OP>([6, address_mut(&mut argument), 0]) }?;
-    Ok(argument.port)
-}
-
-/// EVTCHNOP_close.
-pub(crate) fn close_port(port: Port) {
-    let argument = port.number();
-    // SAFETY: `argument` is the `struct evtchn_close` that the operation reads. It fails for a port that is not open only.
-    let _ = unsafe { call::<EVENT_CHANNEL_OP>([3, address(&argument), 0]) };
-}
-
-/// GNTTABOP_setup_table, PV: the machine frame of the grant table's first page.
-pub(crate) fn grant_table_frame() -> Result<u64, Errno> {
-    #[repr(C)]
-    struct SetupTable {
-        domid: u16,
-        count: u32,
-        status: i16,
-        frames: u64,
-    }
-    const _: () = assert!(size_of::<SetupTable>() == 24);
-    let mut frame = 0u64;
-    let mut argument = SetupTable { domid: DOMID_SELF, count: 1, status: 0, frames: address_mut(&mut frame) };
-    // SAFETY: `argument` is the one structure that the operation reads and writes, with a pointer to `count` frame numbers.
-    unsafe { call::<GRANT_TABLE_OP>([2, address_mut(&mut argument), 1]) }?;
-    if argument.status != 0 {
-        return Err(Errno(-i64::from(argument.status)));
-    }
-    Ok(frame)
-}
-
-/// HYPERVISOR_update_va_mapping, PV: `va`'s page table entry becomes `entry`.
-///
-/// # Safety
-/// No reference to the page at `va` exists, and what `entry` names may be accessed there.
-pub(crate) unsafe fn update_va_mapping(va: u64, entry: u64) -> Result<(), Errno> {
-    const UVMF_INVLPG: u64 = 2;
-    // SAFETY: the caller's promise.
-    unsafe { call::<UPDATE_VA_MAPPING>([va, entry, UVMF_INVLPG]) }
-}
-
 /// HYPERVISOR_set_trap_table, PV. The table ends with a line of zeroes.
 ///
 /// # Safety
@@ -158,25 +95,6 @@ pub(crate) unsafe fn update_va_mapping(va: u64, entry: u64) -> Result<(), Errno>
 pub(crate) unsafe fn set_trap_table(table: &[TrapInfo]) -> Result<(), Errno> {
     // SAFETY: the caller's promise for the handlers; the table is what the operation reads.
     unsafe { call::<SET_TRAP_TABLE>([table.as_ptr().expose_provenance() as u64, 0, 0]) }
-}
-
-/// XENMEM_add_to_physmap, PVH: the page of `space` takes the place of frame `gfn`.
-///
-/// # Safety
-/// No reference to the memory of that frame exists.
-pub(crate) unsafe fn add_to_physmap(space: Space, gfn: u64) -> Result<(), Errno> {
-    #[repr(C)]
-    struct AddToPhysmap {
-        domid: u16,
-        size: u16,
-        space: u32,
-        index: u64,
-        gfn: u64,
-    }
-    const _: () = assert!(size_of::<AddToPhysmap>() == 24);
-    let argument = AddToPhysmap { domid: DOMID_SELF, size: 0, space: space as u32, index: 0, gfn };
-    // SAFETY: `argument` is the structure that the operation reads; the frame is the caller's promise.
-    unsafe { call::<MEMORY_OP>([7, address(&argument), 0]) }
 }
 
 /// HVMOP_get_param, PVH.
