@@ -33,7 +33,7 @@ pub const DISK_PAGES: usize = 1 + SEGMENTS;
 const RING: usize = 0;
 const BUFFERS: usize = 1;
 
-/// Memory for `N` disks, 48 KiB each.
+/// Memory for `N` disks, 52 KiB each.
 pub type DiskMemory<const N: usize> = DeviceMemory<N, DISK_PAGES>;
 
 /// How long a backend may take for one request: generous, a disk may be slow to spin up, but an end.

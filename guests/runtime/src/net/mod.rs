@@ -34,7 +34,7 @@ pub const NETWORK_PAGES: usize = 2 * (1 + SLOTS);
 const TRANSMIT: usize = 0;
 const RECEIVE: usize = 1 + SLOTS;
 
-/// Memory for `N` network interfaces, 264 KiB each.
+/// Memory for `N` network interfaces, 268 KiB each.
 pub type NetworkMemory<const N: usize> = DeviceMemory<N, NETWORK_PAGES>;
 
 type Pages = Granted<NETWORK_PAGES>;

@@ -21,8 +21,8 @@ use crate::page::SharedPage;
 
 /// How long, and how often, we wait for a backend that writes its keys. It is a few microseconds' work, but its domain may be
 /// scheduled out meanwhile.
-const PAUSE: Duration = Duration::from_millis(1);
-const PAUSES: usize = 100;
+const PAUSE: Duration = Duration::from_millis(2);
+const PAUSES: usize = 1000;
 
 /// Where a backend's keys are copied to.
 pub(crate) type KeyBuffer = [u8; KEYS_MAX];
