@@ -147,8 +147,8 @@ pub(crate) fn react(host: &mut Host) -> bool {
         let before = device.clone();
         let mut says = |key: &str, value: &str| device.private.insert(key.to_owned(), value.to_owned());
         match (device.backend, &backends) {
-            _ if device.class == "sysctl" && runs => (device.backend, device.frontend) = (4, 4),
-            _ if device.class == "sysctl" => {}
+            _ if device.class == "sysctl" && !runs => {}
+            _ if device.class == "sysctl" => (device.backend, device.frontend) = (4, 4),
             (_, Backends::Silent) => {}
             (1, Backends::Close) => {
                 says("error", "no such thing");

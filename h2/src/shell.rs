@@ -32,6 +32,7 @@ use crate::seam::{BuildParams, Builder, HvmParam, NewDomain, Rings};
 use crate::state::building::{self, Mark};
 use crate::state::guests::{self, ConsolePlace, GuestRecord};
 use crate::state::names::{self, Owner};
+use crate::state::uuids;
 use crate::stats::Phases;
 use crate::store::Store;
 use crate::store::nodes::{self, GuestNodes};
@@ -306,14 +307,14 @@ fn check_nodes(store: &Store, config: &GuestConfig) -> Result<(), CreateError> {
     Ok(())
 }
 
-/// As [`check_nodes`] without Xenstore, where the hypervisor is asked: the one list of domains in a create, and only for a UUID that was given.
+/// As [`check_nodes`] without Xenstore, by our own index.
 fn check_uuid(inner: &Inner, config: &GuestConfig) -> Result<(), CreateError> {
     let Some(uuid) = config.uuid else { return Ok(()) };
-    let owner = inner.all()?.into_iter().find(|info| info.handle == uuid && info.state != DomainState::Dying);
-    match owner {
-        Some(owner) => {
-            let record = guests::read(&inner.state, owner.id, uuid)?;
-            let name = record.map_or_else(|| format!("domain {}", owner.id), |record| record.name);
+    let Some(domain) = uuids::domain(&inner.state, uuid)? else { return Ok(()) };
+    match inner.info(domain)?.filter(|info| info.handle == uuid && info.state != DomainState::Dying) {
+        Some(_) => {
+            let record = guests::read(&inner.state, domain, uuid)?;
+            let name = record.map_or_else(|| format!("domain {domain}"), |record| record.name);
             Err(CreateError::UuidInUse { uuid, name })
         }
         None => Ok(()),

@@ -115,13 +115,13 @@ fn linux_with_both() {
 #[test]
 fn devices_come_and_go() {
     let lab = Lab::new("noxs-plug");
+    let host = Host::now().with_slack(64);
     for base in ["linux-pv", "linux-pvh"] {
         let path = image(&lab, base, 16);
         let target = path.to_str().unwrap();
         let changes = json!({"cmdline": "console=hvc0 net=10.77.0.45/24", "vifs": []});
         let guest = lab.create_with(base, base, &changes, &[]);
         let mut shell = Shell::open(&guest.name);
-        let host = Host::now().with_slack(64);
         for round in 0..2 {
             let add = ["device", "attach", &guest.name];
             chaos::chaos(&[&add[..], &["vbd", "--target", target, "--vdev", "xvdb", "--type", "file"]].concat()).ok();
@@ -136,9 +136,9 @@ fn devices_come_and_go() {
             assert_eq!(noxs::devices_of(guest.domid).len(), 1, "{:?}", noxs::list());
         }
         shell.close();
-        host.assert_unchanged("devices that came and went");
         chaos::chaos(&["destroy", &guest.name]).ok();
     }
+    host.assert_unchanged("devices that came and went");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::fs;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{StateDir, failed, optional};
+use super::{StateDir, failed, optional, uuids};
 use crate::config::{ConfigError, GuestConfig, Plane};
 use crate::error::StateError;
 use crate::id::{DomId, Gfn, Port};
@@ -72,7 +72,11 @@ fn file(domain: DomId) -> String {
 pub(crate) fn write(state: &StateDir, domain: DomId, record: &GuestRecord) -> Result<(), StateError> {
     let path = state.path(FOLDER, &file(domain));
     let text = serde_json::to_string(record).map_err(|error| failed("write", &path)(error.into()))?;
-    state.replace(&path, &text)
+    state.replace(&path, &text)?;
+    match record.plane() {
+        Plane::Xenstore => Ok(()),
+        Plane::Noxs => uuids::write(state, record.uuid, domain),
+    }
 }
 
 /// The record of this domain, which may be of an earlier guest of that id.
@@ -88,6 +92,12 @@ pub(crate) fn read(state: &StateDir, domain: DomId, uuid: Uuid) -> Result<Option
 }
 
 pub(crate) fn remove(state: &StateDir, domain: DomId) -> Result<(), StateError> {
+    // A record that nobody can read any more goes all the same.
+    if let Ok(Some(record)) = any(state, domain)
+        && record.plane() == Plane::Noxs
+    {
+        uuids::remove(state, record.uuid, domain)?;
+    }
     StateDir::remove(&state.path(FOLDER, &file(domain)))
 }
 

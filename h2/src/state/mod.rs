@@ -7,6 +7,7 @@
 //! console/<domid>       the socket at which xendevd offers that console
 //! held/<uuid>           locked by whoever ends a guest or starts it again
 //! restarts/<uuid>.json  a guest between two lives: its old domain goes or is gone, the new one is not there yet
+//! uuids/<uuid>          a symbolic link to the id of the domain, of guests without Xenstore
 //! names/<name>          a symbolic link that says whose name it is: build:<mark>:<pid> or guest:<domid>:<uuid>
 //! lock                  held while something under names or guests changes
 //! new                   such a change, until it takes its place
@@ -20,12 +21,14 @@
 //! - [`guests`]: the records of finished guests
 //! - [`held`]: whose hands a guest is in
 //! - [`restarts`]: guests between two lives
+//! - [`uuids`]: whose UUID is taken, of guests without Xenstore
 
 pub(crate) mod building;
 pub(crate) mod guests;
 pub(crate) mod held;
 pub(crate) mod names;
 pub(crate) mod restarts;
+pub(crate) mod uuids;
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
@@ -78,7 +81,7 @@ impl StateDir {
 
     /// Makes the directories, readable for root alone: configurations may hold secrets in command lines.
     pub(crate) fn prepare(&self) -> Result<(), StateError> {
-        for folder in [building::FOLDER, guests::FOLDER, held::FOLDER, names::FOLDER, restarts::FOLDER] {
+        for folder in [building::FOLDER, guests::FOLDER, held::FOLDER, names::FOLDER, restarts::FOLDER, uuids::FOLDER] {
             let path = self.root.join(folder);
             if !path.is_dir() {
                 DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(failed("create", &path))?;
