@@ -105,6 +105,10 @@ impl NoxsNode for Kernel {
         })
     }
 
+    fn another(&self) -> io::Result<Box<dyn NoxsNode>> {
+        Ok(Box::new(self.clone()))
+    }
+
     fn list(&self, _: Option<DomId>) -> io::Result<Vec<Listed>> {
         Ok(Vec::new())
     }
