@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use h2::config::GuestType;
 use h2::id::KiB;
-use h2::seam::{Hypercalls, NewDomain, StoreCalls};
+use h2::seam::{Hypercalls, NewDomain, NoxsNode, StoreCalls};
 use h2::{DomId, Hypervisor, OpenError, Options};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -18,6 +18,8 @@ use crate::backends::{self, Backends, Frontends};
 use crate::guest::{Guest, Reaction};
 use crate::host::Host;
 use crate::hypercalls::FakeCalls;
+use crate::noxs;
+use crate::noxs_node::FakeNode;
 use crate::plan::{Call, Fault, Plan, When};
 use crate::session::Session;
 use crate::snapshot::Snapshot;
@@ -95,17 +97,18 @@ impl Shared {
         self.session.borrow_mut().fire(path);
     }
 
-    /// Lets every device, and every guest that runs, take one step.
-    pub(crate) fn react(&self, host: &mut Host) {
+    /// Lets every device, and every guest that runs, take one step. Whether a NoXS device changed.
+    pub(crate) fn react(&self, host: &mut Host) -> bool {
         for node in backends::react(host) {
             self.fire(&node);
         }
+        let changed = noxs::react(host);
         let running: Vec<DomId> = host.domains.iter().filter(|(_, guest)| guest.runs()).map(|(&id, _)| id).collect();
         for id in running {
             let node = format!("/local/domain/{id}/control/shutdown");
             let request = host.tree.read(&node).ok().flatten().unwrap_or_default();
             let request = match request.as_slice() {
-                b"" => None,
+                b"" => noxs::request(host, id),
                 b"reboot" => Some(1),
                 _ => Some(0),
             };
@@ -117,13 +120,19 @@ impl Shared {
                 (Reaction::Vanish, Some(_), _) => self.remove_guest(host, id),
                 (Reaction::Obey | Reaction::Acknowledge, Some(code), _) => {
                     guest.asked = Some(code);
+                    if host.noxs.devices.iter().any(|device| device.guest == id) {
+                        noxs::take(host, id);
+                        continue;
+                    }
                     // The path is well-formed.
                     let _ = host.tree.write(&node, b"");
                     self.fire(&node);
                 }
+                (Reaction::Refuse, Some(_), _) => noxs::refuse(host, id),
                 _ => {}
             }
         }
+        changed
     }
 
     fn end(&self, host: &mut Host, id: DomId, code: u8) {
@@ -216,7 +225,30 @@ impl FakeHost {
     /// # Errors
     /// As [`Options::over`].
     pub fn open_with(&self, options: &Options) -> Result<Hypervisor, OpenError> {
-        options.over(self.hypercalls(), Some(self.store()))
+        let store = self.shared.host.borrow().xenstored.then(|| self.store());
+        options.over_all(self.hypercalls(), store, self.node())
+    }
+
+    /// Whether xenstored runs on this host.
+    pub fn set_xenstored(&self, runs: bool) {
+        self.shared.host.borrow_mut().xenstored = runs;
+    }
+
+    /// Gives the host NoXS: its kernel the node, and its hypervisor device pages.
+    pub fn set_noxs(&self, kernel: bool, hypervisor: bool) {
+        let noxs = &mut self.shared.host.borrow_mut().noxs;
+        (noxs.kernel, noxs.hypervisor) = (kernel, hypervisor);
+    }
+
+    /// The kernel's side of the seam, if it has NoXS.
+    ///
+    /// # Panics
+    /// If this process can open no more descriptors.
+    #[must_use]
+    pub fn node(&self) -> Option<Box<dyn NoxsNode>> {
+        let node = self.shared.host.borrow().noxs.kernel.then(|| FakeNode::new(Rc::clone(&self.shared)));
+        #[allow(clippy::expect_used, reason = "a test fails by it")]
+        node.map(|node| -> Box<dyn NoxsNode> { Box::new(node.expect("a pair of sockets")) })
     }
 
     /// The hypervisor's side of the seam.
@@ -329,6 +361,11 @@ impl FakeHost {
     /// Another tool destroys a guest and removes its nodes, as `xl destroy` does.
     pub fn destroy_elsewhere(&self, id: DomId) {
         self.shared.remove_guest(&mut self.shared.host.borrow_mut(), id);
+    }
+
+    /// The next domain gets this id, as when they come around.
+    pub fn set_next_id(&self, id: DomId) {
+        self.shared.host.borrow_mut().set_next(id);
     }
 
     /// Takes back a watch that a test has left on purpose.

@@ -14,6 +14,8 @@ pub enum Reaction {
     /// Nothing: it has no driver for it, or hangs.
     #[default]
     Ignore,
+    /// It says that it does not do such things; with Xenstore it cannot say so, and ignores it.
+    Refuse,
     /// It takes the request and hangs after that.
     Acknowledge,
     /// It takes the request, and then ends as asked.

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::backends::{Backends, Frontends};
 use crate::guest::{Guest, Reaction};
+use crate::noxs::Noxs;
 use crate::tree::Tree;
 
 /// What the hypervisor takes for a domain's own structures.
@@ -27,6 +28,9 @@ pub(crate) struct Host {
     pub(crate) tree: Tree,
     pub(crate) backends: Backends,
     pub(crate) frontends: Frontends,
+    pub(crate) noxs: Noxs,
+    /// Whether xenstored runs.
+    pub(crate) xenstored: bool,
     pub(crate) total: KiB,
     pub(crate) free: KiB,
     next: u16,
@@ -79,11 +83,17 @@ impl Host {
             tree,
             backends: Backends::default(),
             frontends: Frontends::default(),
+            noxs: Noxs::default(),
+            xenstored: true,
             total,
             free: KiB::new(total.get() - dom0.get()),
             next: 1,
             builders: BTreeMap::new(),
         }
+    }
+
+    pub(crate) fn set_next(&mut self, id: DomId) {
+        self.next = id.get();
     }
 
     /// A domain that lives.
@@ -144,6 +154,7 @@ impl Host {
     fn bury(&mut self, id: DomId) {
         if !self.builders.contains_key(&id) && self.domains.get(&id).is_some_and(|guest| guest.dying) {
             let Some(guest) = self.domains.remove(&id) else { return };
+            self.noxs.pages.remove(&id);
             self.free = add(self.free, add(guest.memory, guest.overhead));
         }
     }

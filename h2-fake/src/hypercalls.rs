@@ -5,8 +5,9 @@ use std::rc::Rc;
 
 use h2::config::TscMode;
 use h2::error::CallError;
-use h2::id::{Gfn, KiB, Port};
-use h2::seam::{BuildParams, Builder, HvmParam, Hypercalls, NewDomain};
+use h2::id::{Gfn, GrantRef, KiB, Port};
+use h2::noxs_backend::Class;
+use h2::seam::{BuildParams, Builder, HvmParam, Hypercalls, NewDomain, NoxsDevice, NoxsPage, NoxsSlot};
 use h2::{DomId, DomainInfo, HostInfo, Scheduler, SchedulerParams};
 
 use crate::builder::FakeBuilder;
@@ -177,9 +178,13 @@ impl Hypercalls for FakeCalls {
 
     fn builder(&self, domain: DomId, params: &BuildParams) -> Result<Box<dyn Builder>, CallError> {
         self.on("builder", domain, |host| {
+            let guest_without_store = host.noxs.hypervisor;
             let guest = host.guest(domain)?;
             let rings = params.rings;
+            // Without the first one a guest has no Xenstore, and looks for a device page.
+            let no_store = guest_without_store && rings.store_port.get() == 0;
             let ports = [rings.store_port, rings.console_port].map(Port::get);
+            let ports = ports.get(usize::from(no_store)..).unwrap_or_default();
             if guest.pvh != (params.guest_type == h2::config::GuestType::Pvh)
                 || !guest.has_cpuid
                 || ports.iter().any(|&port| port == 0 || port > guest.ports)
@@ -214,6 +219,36 @@ impl Hypercalls for FakeCalls {
             }
             guest.params.insert(format!("{param:?}"), value);
             Ok(())
+        })
+    }
+
+    fn noxs_abi(&self) -> Result<Option<u32>, CallError> {
+        self.host("noxs_abi", |host| Ok(host.noxs.hypervisor.then_some(1)))
+    }
+
+    fn noxs_add(&self, domain: DomId, device: &NoxsDevice) -> Result<(), CallError> {
+        self.on("noxs_add", domain, |host| host.noxs_add(domain, device))
+    }
+
+    fn noxs_remove(&self, domain: DomId, class: Class, id: u32, backend: DomId) -> Result<(), CallError> {
+        self.on("noxs_remove", domain, |host| host.noxs_remove(domain, class.as_str(), id, backend))
+    }
+
+    fn noxs_page(&self, domain: DomId) -> Result<NoxsPage, CallError> {
+        self.on("noxs_page", domain, |host| {
+            host.guest(domain)?;
+            let slots = host.noxs.pages.get(&domain).map(Vec::as_slice).unwrap_or_default();
+            let slots = (0..).zip(slots).map(|(number, slot)| {
+                let device = NoxsDevice {
+                    class: Class::new(&slot.class).map_err(|_| libc::EINVAL)?,
+                    id: slot.id,
+                    backend: slot.backend,
+                    grant: GrantRef::new(slot.grant),
+                    port: Port::new(slot.port),
+                };
+                Ok(NoxsSlot { slot: number, sequence: 1, device })
+            });
+            Ok(NoxsPage { generation: 1, slots: slots.collect::<Result<_, i32>>()? })
         })
     }
 }

@@ -5,7 +5,7 @@
 //!   h2::Hypervisor          FakeHost: what a test holds
 //!        |                     |  fail_nth, at, snapshot, guests and tools of others
 //!        v                     v
-//!   Hypercalls, Builder, StoreCalls  --every call-->  Plan (counts, fails, dies, hooks)
+//!   Hypercalls, Builder, StoreCalls, NoxsNode  --every call-->  Plan (counts, fails, dies, hooks)
 //!                                                       |
 //!                                                       v
 //!                                     Host (domains, memory, Tree)   Session (watches, events)
@@ -29,6 +29,8 @@ mod fake;
 mod guest;
 mod host;
 mod hypercalls;
+mod noxs;
+mod noxs_node;
 mod plan;
 mod session;
 mod snapshot;

@@ -7,6 +7,7 @@ use h2::id::KiB;
 
 use crate::guest::Guest;
 use crate::host::Host;
+use crate::noxs::Device;
 use crate::session::Session;
 use crate::tree::Node;
 
@@ -23,6 +24,8 @@ pub struct Snapshot {
     /// Watches of connections that are open: path and token.
     pub watches: BTreeSet<(String, String)>,
     nodes: BTreeMap<String, Node>,
+    /// The kernel's NoXS devices, and the device pages.
+    noxs: BTreeMap<String, String>,
 }
 
 impl Snapshot {
@@ -33,7 +36,13 @@ impl Snapshot {
             introduced: host.introduced.clone(),
             watches: session.watches(),
             nodes: host.tree.nodes().clone(),
+            noxs: noxs(host),
         }
+    }
+
+    /// The kernel's NoXS devices, and the slots of device pages, each with what is in it.
+    pub fn noxs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.noxs.iter().map(|(name, what)| (name.as_str(), what.as_str()))
     }
 
     /// The nodes' paths.
@@ -50,6 +59,7 @@ impl Snapshot {
         compare(&mut lines, "node", &self.nodes, &later.nodes, |node| {
             format!("{:?} {:?}", String::from_utf8_lossy(&node.value), node.permissions)
         });
+        compare(&mut lines, "NoXS", &self.noxs, &later.noxs, Clone::clone);
         if self.free != later.free {
             lines.push(format!("free memory was {} and is {}", self.free, later.free));
         }
@@ -77,4 +87,17 @@ fn compare<K: Ord + std::fmt::Display, V: PartialEq>(
     for (key, value) in after.iter().filter(|(key, _)| !before.contains_key(key)) {
         lines.push(format!("{what} {key} is new: {}", show(value)));
     }
+}
+
+fn noxs(host: &Host) -> BTreeMap<String, String> {
+    let device = |device: &Device| {
+        (
+            format!("device {}/{}/{}", device.class, device.guest, device.id),
+            format!("{:?} {:?}", device.keys, device.private),
+        )
+    };
+    let slots = host.noxs.pages.iter().flat_map(|(domain, slots)| {
+        slots.iter().map(move |slot| (format!("slot {}/{domain}/{}", slot.class, slot.id), format!("{slot:?}")))
+    });
+    host.noxs.devices.iter().map(device).chain(slots).collect()
 }

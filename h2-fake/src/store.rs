@@ -127,7 +127,7 @@ impl StoreCalls for FakeStore {
             let event = self.shared.session.borrow_mut().event(self.id.get())?;
             if event.is_none() {
                 // Whoever waits lets the guests run.
-                self.shared.react(host);
+                let _ = self.shared.react(host);
                 return self.shared.session.borrow_mut().event(self.id.get());
             }
             Ok(event)

@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use crate::config::{GuestConfig, GuestName};
+use crate::config::{GuestConfig, GuestName, Plane};
 use crate::console::Console;
-use crate::device;
 use crate::error::Error;
 use crate::host::SchedulerParams;
-use crate::hypervisor::{Inner, store_name};
 use crate::id::{DomId, MiB};
 use crate::info::{DomainInfo, DomainState};
+use crate::inner::{Inner, store_name};
+use crate::plane::Control;
 use crate::reap;
 use crate::shell;
 use crate::state::guests::{self, ConsolePlace, GuestRecord};
@@ -65,12 +65,28 @@ impl Domain {
         &self.phases
     }
 
-    /// The name that Xenstore has for it.
+    /// Its name: what Xenstore has for it, or its record if it is a guest without Xenstore.
     ///
     /// # Errors
     /// [`Error::Open`] or [`Error::Store`] if xenstored does not answer.
     pub fn name(&self) -> Result<Option<String>, Error> {
-        Ok(store_name(self.inner.store()?, self.id)?)
+        match self.inner.info(self.id)? {
+            Some(info) => self.inner.name_of(self.id, info.handle),
+            None => Ok(self.inner.store_if_any()?.map(|store| store_name(store, self.id)).transpose()?.flatten()),
+        }
+    }
+
+    /// The plane that connects it to its devices. Guests that this library has not made have Xenstore.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchDomain`] if it is gone, [`Error::State`] if its record cannot be read.
+    pub fn plane(&self) -> Result<Plane, Error> {
+        Ok(self.inner.plane_of(self.id, self.info()?.handle)?)
+    }
+
+    /// The same, open.
+    pub(crate) fn control(&self) -> Result<Control<'_>, Error> {
+        self.inner.control_of(self.id, self.info()?.handle)
     }
 
     /// What Xen knows of it at this moment.
@@ -129,12 +145,20 @@ impl Domain {
     pub(crate) fn destroy_keeping_note(self, uuid: Uuid) -> Result<(), Error> {
         // A guest that runs on could use its devices' nodes while they go, or find itself without a name.
         self.inner.calls.pause(self.id)?;
-        let store = self.inner.store()?;
-        nodes::settle_console(store, self.id)?;
-        device::remove_all(store, self.id)?;
-        nodes::remove(store, self.id, Some(uuid))?;
+        self.control_by_devices(uuid)?.remove(self.id, Some(uuid))?;
         reap::destroy(&self.inner, self.id)?;
         Ok(reap::forget(&self.inner.state, self.id)?)
+    }
+
+    /// The plane of a guest that is to go, also of one whose record is lost: what the kernel has of it tells.
+    fn control_by_devices(&self, uuid: Uuid) -> Result<Control<'_>, Error> {
+        let unknown = self.record(uuid)?.is_none();
+        let plane = if unknown && self.inner.has_noxs_devices(self.id)? {
+            Plane::Noxs
+        } else {
+            self.inner.plane_of(self.id, uuid)?
+        };
+        Ok(self.inner.control(plane)?)
     }
 
     /// Gives it another name, in Xenstore and in the index.
@@ -167,7 +191,11 @@ impl Domain {
     }
 
     fn write_name(&self, name: &GuestName) -> Result<(), Error> {
-        let store = self.inner.store()?;
+        let store = match self.control()? {
+            Control::Xenstore(store) => store,
+            // The record has it, and is written next.
+            Control::Noxs(_) => return Ok(()),
+        };
         let home = nodes::home(self.id);
         if let Some(vm) = store.read(&format!("{home}/vm"))?.filter(|vm| vm.starts_with("/vm/")) {
             store.write(&format!("{vm}/name"), name.as_str())?;
@@ -224,12 +252,15 @@ impl Domain {
         Ok(self.record(self.info()?.handle)?.and_then(|record| record.console))
     }
 
-    /// The file in which xenconsoled keeps what the guest printed, if it was told to keep it.
+    /// The file in which xenconsoled keeps what the guest printed, if it was told to keep it; xendevd for a guest without Xenstore.
     ///
     /// # Errors
     /// As [`name`](Self::name).
     pub fn console_log(&self) -> Result<Option<PathBuf>, Error> {
-        Ok(self.name()?.map(|name| crate::console::log_file(&name)).filter(|path| path.is_file()))
+        let Some(name) = self.name()? else { return Ok(None) };
+        let plane =
+            self.inner.info(self.id)?.map_or(Ok(Plane::Xenstore), |info| self.inner.plane_of(self.id, info.handle))?;
+        Ok(Some(crate::console::log_file(plane, &name)).filter(|path| path.is_file()))
     }
 
     /// The physical CPUs that a vcpu may run on: its hard affinity.
@@ -291,8 +322,14 @@ impl Domain {
         let kib = limit.to_kib().filter(|kib| kib.get() > 0);
         let Some(kib) = kib else { return Err(Error::Invalid(format!("{limit} is no limit for a domain's memory"))) };
         self.inner.calls.set_max_memory(self.id, kib)?;
-        let path = format!("{}/memory/static-max", nodes::home(self.id));
-        Ok(self.inner.store()?.write(&path, &kib.get().to_string())?)
+        match self.control()? {
+            Control::Xenstore(store) => {
+                let path = format!("{}/memory/static-max", nodes::home(self.id));
+                Ok(store.write(&path, &kib.get().to_string())?)
+            }
+            // Nothing there tells a guest more than its target.
+            Control::Noxs(_) => Ok(()),
+        }
     }
 
     pub(crate) fn refuse_dom0(&self, what: &str) -> Result<(), Error> {

@@ -260,6 +260,20 @@ pub enum Error {
         /// How long it was waited for.
         timeout: Duration,
     },
+    /// xendevd offers no console for the guest.
+    #[error("xendevd has not offered the console of domain {domain} within {} s; is the daemon running (systemctl status xendevd)?", timeout.as_secs_f32())]
+    NoConsole {
+        /// The guest.
+        domain: DomId,
+        /// How long it was waited for.
+        timeout: Duration,
+    },
+    /// The guest was asked, and has answered that it does not do such things.
+    #[error("the guest has refused the {request} request")]
+    GuestRefused {
+        /// poweroff, reboot, ...
+        request: &'static str,
+    },
     /// The operation did not end in time.
     #[error("{what} took longer than {} s", timeout.as_secs_f32())]
     Timeout {
@@ -367,10 +381,10 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::NoSuchDomain(_) => ErrorKind::NotFound,
-            Self::NoTerminal { .. } => ErrorKind::NoDaemon,
+            Self::NoTerminal { .. } | Self::NoConsole { .. } => ErrorKind::NoDaemon,
             Self::AmbiguousName { .. } | Self::Invalid(_) => ErrorKind::Input,
             Self::NameInUse { .. } => ErrorKind::InUse,
-            Self::GuestDidNotReact { .. } => ErrorKind::GuestDidNotReact,
+            Self::GuestDidNotReact { .. } | Self::GuestRefused { .. } => ErrorKind::GuestDidNotReact,
             Self::Device(error) => error.kind(),
             Self::Open(error) => error.kind(),
             Self::Create(error) => error.kind(),

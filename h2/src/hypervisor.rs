@@ -1,37 +1,30 @@
 //! The way in: a [`Hypervisor`] opens Xen, finds domains, and makes guests.
 
-use std::cell::{Cell, OnceCell, RefCell};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
-use uuid::Uuid;
-
 use crate::config::GuestConfig;
 use crate::domain::Domain;
-use crate::error::{CreateError, Error, OpenError, StateError};
+use crate::error::{CreateError, Error, OpenError};
 use crate::host::HostInfo;
 use crate::id::DomId;
 use crate::info::DomainInfo;
+use crate::inner::Inner;
 use crate::raw;
 use crate::raw::xenctrl::Xenctrl;
 use crate::reap::{self, Reaped};
-use crate::seam::{Hypercalls, StoreCalls};
+use crate::seam::{Hypercalls, NoxsNode, StoreCalls};
 use crate::shell::{self, Shell};
-use crate::state::held::{self, Hold, Holds};
 use crate::state::names::{self, Owner};
 use crate::state::{StateDir, guests};
 use crate::stats::Counters;
-use crate::store::{Store, nodes};
 
 /// Where records are kept unless an option says otherwise: a tmpfs, since domain ids do not outlive the host's boot.
 const STATE_DIR: &str = "/run/lightvm";
 
 /// How long backends may take to become ready: libxl's value.
 const DEVICE_LIMIT: Duration = Duration::from_secs(10);
-
-/// More domains than this are fetched in several hypercalls.
-const CHUNK: usize = 1024;
 
 /// How to open the hypervisor.
 #[derive(Debug, Clone)]
@@ -82,75 +75,34 @@ impl Options {
         calls: Box<dyn Hypercalls>,
         store: Option<Box<dyn StoreCalls>>,
     ) -> Result<Hypervisor, OpenError> {
+        self.build(calls, store, None, false)
+    }
+
+    /// As [`over`](Self::over), with something else in the place of the kernel's NoXS node, too. What is `None` the host does not have.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn over_all(
+        &self,
+        calls: Box<dyn Hypercalls>,
+        store: Option<Box<dyn StoreCalls>>,
+        noxs: Option<Box<dyn NoxsNode>>,
+    ) -> Result<Hypervisor, OpenError> {
+        let no_store = store.is_none();
+        self.build(calls, store, Some(noxs), no_store)
+    }
+
+    fn build(
+        &self,
+        calls: Box<dyn Hypercalls>,
+        store: Option<Box<dyn StoreCalls>>,
+        noxs: Option<Option<Box<dyn NoxsNode>>>,
+        no_store: bool,
+    ) -> Result<Hypervisor, OpenError> {
         let state = StateDir::new(&self.state_dir);
         state.prepare()?;
-        let host = calls.host_info()?;
-        let inner = Inner {
-            calls,
-            store: OnceCell::new(),
-            state,
-            host,
-            device_limit: self.device_limit,
-            bytes_copied: Cell::new(0),
-            holds: RefCell::default(),
-        };
-        if let Some(store) = store {
-            // The cell was made empty above.
-            let _ = inner.store.set(Store::over(store));
-        }
+        let inner = Inner::new(calls, store, noxs, state, self.device_limit, no_store)?;
         Ok(Hypervisor { inner: Rc::new(inner) })
-    }
-}
-
-/// What a hypervisor's guests share.
-#[derive(Debug)]
-pub(crate) struct Inner {
-    pub(crate) calls: Box<dyn Hypercalls>,
-    store: OnceCell<Store>,
-    pub(crate) state: StateDir,
-    /// The host as it was when it was opened: its memory figures are of that moment.
-    pub(crate) host: HostInfo,
-    /// How long the backends of a guest's devices may take to become ready.
-    pub(crate) device_limit: Duration,
-    bytes_copied: Cell<u64>,
-    holds: RefCell<Holds>,
-}
-
-impl Inner {
-    /// Takes a guest in hand; `None` if another process has it for longer than `patience`.
-    pub(crate) fn hold(&self, uuid: Uuid, patience: Duration) -> Result<Option<Rc<Hold>>, StateError> {
-        held::take(&self.state, &mut self.holds.borrow_mut(), uuid, patience)
-    }
-
-    /// Xenstore, opened when it is first needed: a host may have none.
-    pub(crate) fn store(&self) -> Result<&Store, OpenError> {
-        if let Some(store) = self.store.get() {
-            return Ok(store);
-        }
-        let store = Store::open()?;
-        Ok(self.store.get_or_init(|| store))
-    }
-
-    pub(crate) fn add_bytes_copied(&self, bytes: u64) {
-        self.bytes_copied.set(self.bytes_copied.get() + bytes);
-    }
-
-    /// What Xen knows of one domain; `None` if there is no such domain.
-    pub(crate) fn info(&self, domain: DomId) -> Result<Option<DomainInfo>, crate::error::CallError> {
-        Ok(self.calls.domains(domain, 1)?.into_iter().next().filter(|info| info.id == domain))
-    }
-
-    /// All domains, in the order of their ids.
-    pub(crate) fn all(&self) -> Result<Vec<DomainInfo>, crate::error::CallError> {
-        let mut all: Vec<DomainInfo> = Vec::new();
-        let mut first = Some(DomId::DOM0);
-        while let Some(start) = first {
-            let chunk = self.calls.domains(start, CHUNK)?;
-            let whole = chunk.len() == CHUNK;
-            all.extend(chunk);
-            first = if whole { all.last().and_then(|info| DomId::new(info.id.get().saturating_add(1))) } else { None };
-        }
-        Ok(all)
     }
 }
 
@@ -198,14 +150,15 @@ impl Hypervisor {
     /// All domains, whoever made them, with the control domain first.
     ///
     /// # Errors
-    /// [`Error::Call`] if a hypercall fails, [`Error::Open`] or [`Error::Store`] if xenstored does not answer.
+    /// [`Error::Call`] if a hypercall fails, [`Error::Open`] or [`Error::Store`] if xenstored does not answer on a host that has no NoXS. On one that
+    /// has, guests with Xenstore go without a name that only xenstored knows.
     pub fn list(&self) -> Result<Vec<GuestSummary>, Error> {
         let all = self.inner.all()?;
         self.forget_gone(&all);
         all.into_iter()
             .map(|info| {
                 let domain = self.domain_of(info.id);
-                let name = domain.name()?;
+                let name = self.inner.name_of(info.id, info.handle)?;
                 if let Some(name) = &name
                     && let Err(error) = domain.follow_name(info.handle, name)
                 {
@@ -241,15 +194,14 @@ impl Hypervisor {
         if let Some(Owner::Guest { domain, uuid }) = names::owner(&self.inner.state, guest)?
             && self.inner.info(domain)?.is_some_and(|info| info.handle == uuid)
         {
-            let found = self.domain_of(domain);
             // Another tool may have renamed it, and only Xenstore knows.
-            if found.name()?.as_deref() == Some(guest) {
-                return Ok(found);
+            if self.inner.name_of(domain, uuid)?.as_deref() == Some(guest) {
+                return Ok(self.domain_of(domain));
             }
         }
         let mut ids = Vec::new();
         for info in self.inner.all()? {
-            if self.domain_of(info.id).name()?.as_deref() == Some(guest) {
+            if self.inner.name_of(info.id, info.handle)?.as_deref() == Some(guest) {
                 ids.push(info.id);
             }
         }
@@ -307,11 +259,13 @@ impl Hypervisor {
     #[must_use]
     pub fn counters(&self) -> Counters {
         let counts = raw::counts();
+        let (xenstore_operations, noxs_operations) = self.inner.operations();
         Counters {
             hypercalls: counts.map(|(hypercalls, _)| hypercalls),
             ioctls: counts.map(|(_, ioctls)| ioctls),
-            xenstore_operations: self.inner.store.get().map_or(0, Store::operations),
-            bytes_copied: self.inner.bytes_copied.get(),
+            xenstore_operations,
+            noxs_operations,
+            bytes_copied: self.inner.bytes_copied(),
         }
     }
 
@@ -333,6 +287,7 @@ impl Hypervisor {
             for domain in guests::domains(&self.inner.state)? {
                 // `all` is of a moment ago: the domain may have been made since.
                 if !all.iter().any(|info| info.id == domain) && self.inner.info(domain)?.is_none() {
+                    self.inner.forget_devices(domain)?;
                     reap::forget(&self.inner.state, domain)?;
                 }
             }
@@ -342,9 +297,4 @@ impl Hypervisor {
             log::warn!("cannot forget the guests that are gone: {error}");
         }
     }
-}
-
-/// The name that Xenstore has for a domain.
-pub(crate) fn store_name(store: &Store, domain: DomId) -> Result<Option<String>, crate::error::StoreError> {
-    store.read(&format!("{}/name", nodes::home(domain)))
 }

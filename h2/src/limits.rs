@@ -1,10 +1,10 @@
 //! What a configuration asks for, against what the host has; and what a failed step means in terms of the configuration.
 
-use crate::config::{GuestConfig, GuestType, Plane};
+use crate::config::{GuestConfig, GuestType};
 use crate::error::{CallError, CreateError};
 use crate::host::{HostInfo, Scheduler};
-use crate::hypervisor::Inner;
 use crate::id::{DomId, KiB, MiB, PAGE_SIZE, Pages};
+use crate::inner::Inner;
 use crate::seam::Hypercalls;
 
 fn unsupported(key: &'static str, problem: String) -> CreateError {
@@ -13,12 +13,6 @@ fn unsupported(key: &'static str, problem: String) -> CreateError {
 
 /// Refuses what this host cannot do, before anything is made.
 pub(crate) fn check(host: &HostInfo, config: &GuestConfig) -> Result<(), CreateError> {
-    if config.plane == Some(Plane::Noxs) {
-        return Err(unsupported(
-            "xen.dev_method",
-            "\"noxs\" is not supported by this hypervisor; give \"xenstore\"".to_owned(),
-        ));
-    }
     match config.guest_type {
         GuestType::Pv if !host.pv => {
             return Err(unsupported("type", "this hypervisor cannot run PV guests; give \"pvh\"".to_owned()));

@@ -1,14 +1,13 @@
 //! Undoing guests: those that dead builders left unfinished, and the records of those that are gone.
 
-use crate::device;
+use crate::config::Plane;
 use crate::error::{CallError, Error, StateError};
-use crate::hypervisor::Inner;
 use crate::id::DomId;
-use crate::state::building::{self, Orphan};
+use crate::inner::Inner;
+use crate::state::building::{self, Orphan, Unfinished};
 use crate::state::held;
 use crate::state::names::{self, Owner};
 use crate::state::{StateDir, guests};
-use crate::store::nodes;
 
 /// An unfinished guest that was undone.
 #[derive(Debug, Clone)]
@@ -42,10 +41,9 @@ fn undo(inner: &Inner, orphan: Orphan) -> Result<Option<Reaped>, Error> {
     let domain = inner.all()?.iter().find(|info| info.handle == orphan.handle).map(|info| info.id);
     let record = orphan.record.clone();
     if let Some(domain) = domain {
-        let store = inner.store()?;
-        nodes::settle_console(store, domain)?;
-        device::remove_all(store, domain)?;
-        nodes::remove(store, domain, record.as_ref().map(|record| record.uuid))?;
+        // A builder writes the mark before it makes a domain.
+        let plane = record.as_ref().map_or(Plane::Xenstore, Unfinished::plane);
+        inner.control(plane)?.remove(domain, record.as_ref().map(|record| record.uuid))?;
         destroy(inner, domain)?;
     }
     if let Some(record) = &record {

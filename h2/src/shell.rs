@@ -17,19 +17,20 @@ use std::rc::Rc;
 use uuid::Uuid;
 
 use crate::boot_image::BootImage;
-use crate::config::{GuestConfig, GuestType};
+use crate::config::{GuestConfig, GuestType, Plane};
 use crate::device::{self, NewDevice};
 use crate::domain::Domain;
-use crate::error::{CallError, CreateError, StoreError};
+use crate::error::{CallError, CreateError};
 use crate::foreign;
-use crate::hypervisor::{Inner, store_name};
-use crate::id::{DomId, KiB};
-use crate::info::DomainKind;
+use crate::id::{DomId, KiB, Port};
+use crate::info::{DomainKind, DomainState};
+use crate::inner::{Inner, store_name};
 use crate::limits;
+use crate::plane::Control;
 use crate::reap;
 use crate::seam::{BuildParams, Builder, HvmParam, NewDomain, Rings};
 use crate::state::building::{self, Mark};
-use crate::state::guests::{self, GuestRecord};
+use crate::state::guests::{self, ConsolePlace, GuestRecord};
 use crate::state::names::{self, Owner};
 use crate::stats::Phases;
 use crate::store::Store;
@@ -54,6 +55,7 @@ pub struct Shell {
     inner: Rc<Inner>,
     config: GuestConfig,
     uuid: Uuid,
+    plane: Plane,
     phases: Phases,
 }
 
@@ -69,23 +71,21 @@ struct Parts {
 impl Shell {
     pub(crate) fn new(inner: Rc<Inner>, config: &GuestConfig) -> Result<Self, CreateError> {
         let phases = Phases::start();
-        check(&inner, config)?;
+        let plane = check(&inner, config)?;
         let config = config.instance();
         let uuid = config.uuid.unwrap_or_else(Uuid::new_v4);
-        let mark = Mark::new(&inner.state, config.name.as_str(), uuid)?;
+        let mark = Mark::new(&inner.state, config.name.as_str(), uuid, plane)?;
         // From here on there is something to undo, and the shell owns it.
         let parts = Parts { mark, domain: None, rings: None, builder: None };
-        let mut shell = Self { parts: Some(parts), inner: Rc::clone(&inner), config, uuid, phases };
+        let mut shell = Self { parts: Some(parts), inner: Rc::clone(&inner), config, uuid, plane, phases };
         shell.reserve_name()?;
         shell.create_domain()?;
         shell.phases.end("domain");
         shell.populate()?;
         shell.phases.end("memory");
         let nodes = shell.nodes(shell.id());
-        nodes::write(inner.store()?, &nodes)?;
-        // Early, so that the backends get ready while the image is built.
-        device::write(inner.store()?, nodes.kind, &NewDevice::all(nodes.domain, &shell.config))?;
-        shell.phases.end("xenstore");
+        inner.control(plane)?.prepare(&nodes, &NewDevice::all(nodes.domain, &shell.config))?;
+        shell.phases.end(plane.as_str());
         Ok(shell)
     }
 
@@ -161,7 +161,11 @@ impl Shell {
         }
         let limit = config.memory_kib().checked_add(MEMORY_SLACK).unwrap_or(config.memory_kib());
         calls.set_max_memory(domain, limit)?;
-        let store_port = calls.alloc_unbound(domain, DomId::DOM0)?;
+        // A guest without this port knows that it has no Xenstore.
+        let store_port = match self.plane {
+            Plane::Xenstore => calls.alloc_unbound(domain, DomId::DOM0)?,
+            Plane::Noxs => Port::new(0),
+        };
         let console_port = calls.alloc_unbound(domain, DomId::DOM0)?;
         self.parts()?.rings =
             Some(Rings { store_port, store_domain: DomId::DOM0, console_port, console_domain: DomId::DOM0 });
@@ -235,17 +239,17 @@ impl Shell {
         self.parts()?.builder = None;
         self.phases.end("image");
 
-        let store = inner.store()?;
-        nodes::write_rings(store, &self.nodes(domain), frames, rings.store_port, rings.console_port)?;
-        store.introduce(domain, frames.store, rings.store_port)?;
+        let control = inner.control(self.plane)?;
+        control.introduce(&self.nodes(domain), frames, rings)?;
         self.phases.end("introduce");
 
         limits::apply_scheduling(&inner, domain, &self.config)?;
         let devices = NewDevice::all(domain, &self.config);
-        device::wait_until_ready::<CreateError>(store, &devices, inner.device_limit)?;
+        control.wait_until_ready(domain, &devices, inner.device_limit)?;
         self.phases.end("devices");
 
-        guests::write(&inner.state, domain, &self.record()?)?;
+        let console = ConsolePlace { frame: frames.console, port: rings.console_port };
+        guests::write(&inner.state, domain, &self.record(console)?)?;
         names::assign(&inner.state, self.config.name.as_str(), domain, self.uuid)?;
         if !paused {
             inner.calls.unpause(domain)?;
@@ -263,26 +267,57 @@ impl Shell {
         Ok(Domain::new(inner, domain).with_phases(phases.into_ended()))
     }
 
-    fn record(&self) -> Result<GuestRecord, CreateError> {
-        let config = GuestConfig { uuid: Some(self.uuid), ..self.config.clone() };
-        Ok(GuestRecord::new(self.uuid, &config)?)
+    fn record(&self, console: ConsolePlace) -> Result<GuestRecord, CreateError> {
+        let mut config = GuestConfig { uuid: Some(self.uuid), ..self.config.clone() };
+        // It has the same plane in its next life, whatever the host has then.
+        let console = (self.plane == Plane::Noxs).then(|| {
+            config.plane = Some(Plane::Noxs);
+            console
+        });
+        Ok(GuestRecord { console, ..GuestRecord::new(self.uuid, &config)? })
     }
 }
 
-/// All that can be checked before anything is made.
-pub(crate) fn check(inner: &Inner, config: &GuestConfig) -> Result<(), CreateError> {
+/// All that can be checked before anything is made. The plane that the guest gets.
+pub(crate) fn check(inner: &Inner, config: &GuestConfig) -> Result<Plane, CreateError> {
     config.check()?;
     limits::check(&inner.host, config)?;
     limits::check_memory(inner.calls.as_ref(), &inner.host, config)?;
     device::check_all::<CreateError>(inner, config)?;
-    let store = inner.store()?;
-    // A generated UUID is nobody's. One that is given may be: its nodes would be shared, and go with the first of the two guests.
+    let plane = inner.plane_for(config)?;
+    match inner.control(plane)? {
+        Control::Xenstore(store) => check_nodes(store, config)?,
+        Control::Noxs(noxs) => {
+            noxs.check::<CreateError>(&NewDevice::all(DomId::DOM0, config))?;
+            check_uuid(inner, config)?;
+        }
+    }
+    refuse_foreign_name(inner, config.name.as_str())?;
+    Ok(plane)
+}
+
+/// A generated UUID is nobody's. One that is given may be: its nodes would be shared, and go with the first of the two guests.
+fn check_nodes(store: &Store, config: &GuestConfig) -> Result<(), CreateError> {
     if let Some(uuid) = config.uuid
         && let Some(name) = store.read(&format!("{}/name", nodes::vm(uuid)))?
     {
         return Err(CreateError::UuidInUse { uuid, name });
     }
-    refuse_foreign_name(store, config.name.as_str())
+    Ok(())
+}
+
+/// As [`check_nodes`] without Xenstore, where the hypervisor is asked: the one list of domains in a create, and only for a UUID that was given.
+fn check_uuid(inner: &Inner, config: &GuestConfig) -> Result<(), CreateError> {
+    let Some(uuid) = config.uuid else { return Ok(()) };
+    let owner = inner.all()?.into_iter().find(|info| info.handle == uuid && info.state != DomainState::Dying);
+    match owner {
+        Some(owner) => {
+            let record = guests::read(&inner.state, owner.id, uuid)?;
+            let name = record.map_or_else(|| format!("domain {}", owner.id), |record| record.name);
+            Err(CreateError::UuidInUse { uuid, name })
+        }
+        None => Ok(()),
+    }
 }
 
 /// Whether the owner of a name is still there, and still has this name: another tool may have destroyed or renamed it.
@@ -290,8 +325,16 @@ pub(crate) fn is_alive(inner: &Inner, name: &str, owner: Owner) -> Result<bool, 
     match owner {
         Owner::Building { handle, .. } => Ok(building::is_live(&inner.state, handle)?),
         Owner::Guest { domain, uuid } => {
-            let alive = inner.info(domain)?.is_some_and(|info| info.handle == uuid);
-            Ok(alive && store_name(inner.store()?, domain)?.is_none_or(|current| current == name))
+            if inner.info(domain)?.is_none_or(|info| info.handle != uuid) {
+                return Ok(false);
+            }
+            match inner.plane_of(domain, uuid)? {
+                Plane::Noxs => Ok(true),
+                Plane::Xenstore => match inner.store_if_any()? {
+                    Some(store) => Ok(store_name(store, domain)?.is_none_or(|current| current == name)),
+                    None => Ok(true),
+                },
+            }
         }
     }
 }
@@ -310,9 +353,10 @@ pub(crate) fn in_use(name: &str, owner: Owner) -> CreateError {
 }
 
 /// Names of guests that this library did not make are not in its index. There are as many requests here as there are
-/// guests of other toolstacks, none on a host that has only ours.
-fn refuse_foreign_name(store: &Store, name: &str) -> Result<(), CreateError> {
+/// guests of other toolstacks, none on a host that has only ours. They need xenstored; without it there are none.
+fn refuse_foreign_name(inner: &Inner, name: &str) -> Result<(), CreateError> {
     for domain in foreign::domains() {
+        let Some(store) = inner.store_if_any()? else { return Ok(()) };
         if store_name(store, domain)?.as_deref() == Some(name) {
             return Err(CreateError::NameInUse { name: name.to_owned(), domain });
         }
@@ -323,7 +367,7 @@ fn refuse_foreign_name(store: &Store, name: &str) -> Result<(), CreateError> {
 impl Drop for Shell {
     fn drop(&mut self) {
         if let Some(parts) = self.parts.take()
-            && let Err(error) = parts.undo(&self.inner, self.config.name.as_str(), self.uuid)
+            && let Err(error) = parts.undo(&self.inner, self.config.name.as_str(), self.uuid, self.plane)
         {
             log::error!("cannot undo guest {}: {error:#}; the next command tries again", self.config.name);
         }
@@ -333,10 +377,10 @@ impl Drop for Shell {
 impl Parts {
     /// Takes everything back, in reverse. The mark stays if something else could not be taken back, so that the next
     /// command or daemon finds it.
-    fn undo(mut self, inner: &Inner, name: &str, uuid: Uuid) -> Result<(), crate::error::Error> {
+    fn undo(mut self, inner: &Inner, name: &str, uuid: Uuid, plane: Plane) -> Result<(), crate::error::Error> {
         self.builder = None;
         if let Some(domain) = self.domain {
-            remove_nodes(inner.store()?, domain, uuid)?;
+            inner.control(plane)?.undo(domain, uuid)?;
             reap::destroy(inner, domain)?;
             guests::remove(&inner.state, domain)?;
         }
@@ -348,19 +392,4 @@ impl Parts {
         self.mark.finish()?;
         Ok(())
     }
-}
-
-/// Removes the nodes, over a new connection if the old one is what failed.
-fn remove_nodes(store: &Store, domain: DomId, uuid: Uuid) -> Result<(), StoreError> {
-    let remove = || {
-        nodes::settle_console(store, domain)?;
-        device::remove_all(store, domain)?;
-        nodes::remove(store, domain, Some(uuid))
-    };
-    remove().or_else(|error| {
-        log::debug!("{error}: {}; trying again over a new connection", error.source);
-        let failed = |source| StoreError { operation: "reconnect for", path: nodes::home(domain), source };
-        store.reconnect().map_err(failed)?;
-        remove()
-    })
 }

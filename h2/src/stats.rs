@@ -14,6 +14,8 @@ pub struct Counters {
     pub ioctls: Option<u64>,
     /// Requests to xenstored.
     pub xenstore_operations: u64,
+    /// Operations of the kernel's on NoXS devices (/dev/xen/noxs_backend), which are among the ioctls but for opening and reading it.
+    pub noxs_operations: u64,
     /// Bytes of images and tables that were written into guests.
     pub bytes_copied: u64,
 }
@@ -28,6 +30,7 @@ impl Counters {
             hypercalls: difference(self.hypercalls, earlier.hypercalls),
             ioctls: difference(self.ioctls, earlier.ioctls),
             xenstore_operations: self.xenstore_operations.saturating_sub(earlier.xenstore_operations),
+            noxs_operations: self.noxs_operations.saturating_sub(earlier.noxs_operations),
             bytes_copied: self.bytes_copied.saturating_sub(earlier.bytes_copied),
         }
     }

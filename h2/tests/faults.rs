@@ -55,24 +55,25 @@ fn disturbed(bench: &Bench, guest_type: GuestType, before: &Picture, faults: Vec
 
 #[test]
 fn each_call_fails() {
-    let bench = Bench::new();
-    let before = bench.picture();
-    for guest_type in TYPES {
-        let log = log_of_create(&bench, guest_type);
-        for (n, operation) in (1..).zip(&log) {
-            for when in [When::Before, When::After] {
-                // The hypercall that makes a domain does not do so and then fail.
-                if *operation == "create_domain" && when == When::After {
-                    continue;
-                }
-                let errnos = [libc::EIO, libc::ENOMEM, libc::EAGAIN];
-                for errno in errnos.into_iter().filter(|&errno| when == When::Before || errno == libc::EIO) {
-                    let error = disturbed(&bench, guest_type, &before, vec![(n, Fault::Fail(when, errno))]);
-                    let expected = match (*operation, errno) {
-                        ("populate" | "set_paging_pool", libc::ENOMEM) => ErrorKind::NoResources,
-                        _ => ErrorKind::Failed,
-                    };
-                    assert_eq!(error.kind(), expected, "{operation}: {error:?}");
+    for bench in Bench::planes() {
+        let before = bench.picture();
+        for guest_type in TYPES {
+            let log = log_of_create(&bench, guest_type);
+            for (n, operation) in (1..).zip(&log) {
+                for when in [When::Before, When::After] {
+                    // The hypercall that makes a domain does not do so and then fail.
+                    if *operation == "create_domain" && when == When::After {
+                        continue;
+                    }
+                    let errnos = [libc::EIO, libc::ENOMEM, libc::EAGAIN];
+                    for errno in errnos.into_iter().filter(|&errno| when == When::Before || errno == libc::EIO) {
+                        let error = disturbed(&bench, guest_type, &before, vec![(n, Fault::Fail(when, errno))]);
+                        let expected = match (*operation, errno) {
+                            ("populate" | "set_paging_pool", libc::ENOMEM) => ErrorKind::NoResources,
+                            _ => ErrorKind::Failed,
+                        };
+                        assert_eq!(error.kind(), expected, "{operation}: {error:?}");
+                    }
                 }
             }
         }
@@ -102,11 +103,14 @@ fn is_store(operation: &str) -> bool {
 /// A call fails, and then one of those that undo: what stays is found by the next one who looks.
 #[test]
 fn undoing_fails_too() {
-    let bench = Bench::new();
+    Bench::planes().iter().for_each(undoing_fails);
+}
+
+fn undoing_fails(bench: &Bench) {
     let before = bench.picture();
     let mut left = 0;
     for guest_type in TYPES {
-        for n in 1..=calls(&bench, guest_type) {
+        for n in 1..=calls(bench, guest_type) {
             // The second fault moves on until there is no call for it.
             for m in n + 1.. {
                 let hypervisor = bench.open();
@@ -117,7 +121,7 @@ fn undoing_fails_too() {
                 let last = bench.host.calls() < m;
                 // A watch that could not be taken back goes with its connection.
                 drop(hypervisor);
-                left += usize::from(reaped(&bench, &before, &format!("calls {n} and {m} of a {guest_type:?} guest")));
+                left += usize::from(reaped(bench, &before, &format!("calls {n} and {m} of a {guest_type:?} guest")));
                 if last {
                     break;
                 }
@@ -130,16 +134,17 @@ fn undoing_fails_too() {
 /// From some call on the host answers nothing any more.
 #[test]
 fn everything_fails_from_here() {
-    let bench = Bench::new();
-    let before = bench.picture();
-    for guest_type in TYPES {
-        for n in 1..=calls(&bench, guest_type) {
-            let hypervisor = bench.open();
-            bench.host.clear_plan();
-            bench.host.at(n, Fault::FailFromHere(libc::EIO));
-            bench.start(&hypervisor, &bench.config(guest_type, NAME)).map(|guest| guest.id()).unwrap_err();
-            drop(hypervisor);
-            reaped(&bench, &before, &format!("call {n} and all later ones of a {guest_type:?} guest"));
+    for bench in Bench::planes() {
+        let before = bench.picture();
+        for guest_type in TYPES {
+            for n in 1..=calls(&bench, guest_type) {
+                let hypervisor = bench.open();
+                bench.host.clear_plan();
+                bench.host.at(n, Fault::FailFromHere(libc::EIO));
+                bench.start(&hypervisor, &bench.config(guest_type, NAME)).map(|guest| guest.id()).unwrap_err();
+                drop(hypervisor);
+                reaped(&bench, &before, &format!("call {n} and all later ones of a {guest_type:?} guest"));
+            }
         }
     }
 }
@@ -157,14 +162,15 @@ fn reaped(bench: &Bench, before: &Picture, context: &str) -> bool {
 
 #[test]
 fn a_shell_is_undone_when_dropped() {
-    let bench = Bench::new();
-    let before = bench.picture();
-    let hypervisor = bench.open();
-    for guest_type in TYPES {
-        let shell = hypervisor.create(&bench.config(guest_type, NAME)).unwrap();
-        assert!(bench.host.guest(shell.id()).is_some());
-        drop(shell);
-        before.assert_same(&bench.picture(), format_args!("{guest_type:?}"));
+    for bench in Bench::planes() {
+        let before = bench.picture();
+        let hypervisor = bench.open();
+        for guest_type in TYPES {
+            let shell = hypervisor.create(&bench.config(guest_type, NAME)).unwrap();
+            assert!(bench.host.guest(shell.id()).is_some());
+            drop(shell);
+            before.assert_same(&bench.picture(), format_args!("{guest_type:?}"));
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use common::{Bench, NAME, Picture, TYPES};
-use h2::config::GuestType;
+use h2::config::{GuestType, Plane};
 use h2::lifecycle::Outcome;
 use h2::{DomId, Hypervisor};
 use h2_fake::{FakeHost, Fault, When};
@@ -130,9 +130,18 @@ fn assert_whole(guest: &h2::Domain, host: &FakeHost, context: &str) {
 
 #[test]
 fn builders_die() {
+    builders_die_on(Bench::new);
+}
+
+#[test]
+fn builders_die_without_xenstore() {
+    builders_die_on(Bench::noxs);
+}
+
+fn builders_die_on(make: fn() -> Bench) {
     for guest_type in TYPES {
         for when in [When::Before, When::After] {
-            let bench = Bench::new();
+            let bench = make();
             let before = bench.picture();
             let mut whole = 0;
             for n in 1.. {
@@ -165,11 +174,24 @@ fn finished(guest: &h2::Domain) -> bool {
 /// A builder whose call fails, and that dies while it undoes what it made.
 #[test]
 fn builders_die_while_undoing() {
+    builders_die_while_undoing_on(Bench::new);
+}
+
+#[test]
+fn builders_die_while_undoing_without_xenstore() {
+    builders_die_while_undoing_on(Bench::noxs);
+}
+
+fn builders_die_while_undoing_on(make: fn() -> Bench) {
     for guest_type in TYPES {
-        let bench = Bench::new();
+        let bench = make();
         let before = bench.picture();
         let log = log(&bench, guest_type);
-        for operation in ["set_vcpus", "populate", "set_permissions", "boot", "introduce", "set_handle"] {
+        let planes = match bench.plane() {
+            Plane::Xenstore => ["set_permissions", "introduce"],
+            Plane::Noxs => ["noxs_create", "noxs_add"],
+        };
+        for operation in ["set_vcpus", "populate", "boot", "set_handle"].into_iter().chain(planes) {
             let at = log.iter().rposition(|&call| call == operation).unwrap();
             let fails = u64::try_from(at).unwrap() + 1;
             for when in [When::Before, When::After] {
@@ -201,9 +223,18 @@ fn log(bench: &Bench, guest_type: GuestType) -> Vec<&'static str> {
 /// A builder dies just before its guest is finished, and then whoever cleans up dies, too.
 #[test]
 fn reapers_die() {
+    reapers_die_on(Bench::new);
+}
+
+#[test]
+fn reapers_die_without_xenstore() {
+    reapers_die_on(Bench::noxs);
+}
+
+fn reapers_die_on(make: fn() -> Bench) {
     for guest_type in TYPES {
         for when in [When::Before, When::After] {
-            let bench = Bench::new();
+            let bench = make();
             let before = bench.picture();
             let calls = u64::try_from(log(&bench, guest_type).len()).unwrap();
             for n in 1.. {
@@ -225,8 +256,17 @@ fn reapers_die() {
 /// Whoever destroys a guest dies at it: the next one who destroys it, or looks at the list, brings it to its end.
 #[test]
 fn destroyers_die() {
+    destroyers_die_on(Bench::new);
+}
+
+#[test]
+fn destroyers_die_without_xenstore() {
+    destroyers_die_on(Bench::noxs);
+}
+
+fn destroyers_die_on(make: fn() -> Bench) {
     for when in [When::Before, When::After] {
-        let bench = Bench::new();
+        let bench = make();
         let before = bench.picture();
         for n in 1.. {
             let guest = bench.guest(&bench.open(), NAME);
@@ -252,8 +292,17 @@ fn destroyers_die() {
 /// Whoever starts a guest again dies at it: the next one goes on, and the guest lives, once.
 #[test]
 fn restarters_die() {
+    restarters_die_on(Bench::new);
+}
+
+#[test]
+fn restarters_die_without_xenstore() {
+    restarters_die_on(Bench::noxs);
+}
+
+fn restarters_die_on(make: fn() -> Bench) {
     for when in [When::Before, When::After] {
-        let bench = Bench::new();
+        let bench = make();
         let before = bench.picture();
         for n in 1.. {
             let guest = bench.guest(&bench.open(), NAME);

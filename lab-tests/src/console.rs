@@ -1,4 +1,4 @@
-//! What guests print, as xenconsoled logs it: a witness that needs no terminal and misses nothing.
+//! What guests print, as xenconsoled logs it, or xendevd for guests on the NoXS plane: a witness that needs no terminal and misses nothing.
 
 use std::fs;
 use std::path::PathBuf;
@@ -8,20 +8,31 @@ use crate::wait::wait_until;
 /// Where the lab's xenconsoled keeps its logs.
 pub const LOG_DIR: &str = "/var/log/xen/console";
 
+/// Where xendevd keeps its logs of NoXS guests.
+pub const NOXS_LOG_DIR: &str = "/var/log/lightvm/console";
+
 /// The log of the guest of this name.
 pub fn log(name: &str) -> PathBuf {
     PathBuf::from(format!("{LOG_DIR}/guest-{name}.log"))
 }
 
-/// What the guest of this name has printed so far.
-pub fn text(name: &str) -> String {
-    fs::read(log(name)).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+/// The log of the guest of this name, if it is on the NoXS plane.
+pub fn noxs_log(name: &str) -> PathBuf {
+    PathBuf::from(format!("{NOXS_LOG_DIR}/{name}.log"))
 }
 
-/// Forgets what earlier guests of this name have printed. The file stays, since xenconsoled may have it open.
+/// What the guest of this name has printed so far.
+pub fn text(name: &str) -> String {
+    let read = |path: PathBuf| fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    read(log(name)).unwrap_or_default() + &read(noxs_log(name)).unwrap_or_default()
+}
+
+/// Forgets what earlier guests of this name have printed. The file stays, since the daemon may have it open.
 pub fn clear(name: &str) {
-    if let Ok(file) = fs::OpenOptions::new().write(true).open(log(name)) {
-        file.set_len(0).unwrap();
+    for path in [log(name), noxs_log(name)] {
+        if let Ok(file) = fs::OpenOptions::new().write(true).open(path) {
+            file.set_len(0).unwrap();
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use h2::Options;
 
-use crate::{daemon, xenstore, xl};
+use crate::{daemon, noxs, xenstore, xl};
 
 /// The state directory of chaos.
 const STATE: &str = "/run/lightvm";
@@ -83,13 +83,21 @@ impl Host {
         tree(Path::new(STATE), &mut state);
         state.retain(|line| !STATE_FILES.iter().any(|file| line.starts_with(file)));
         parts.insert(STATE.to_owned(), state);
-        let mut nodes = xenstore::tree("/");
-        nodes.retain(|line| !SHARED_FOLDERS.iter().any(|folder| line.starts_with(&format!("{folder} = \"\""))));
-        parts.insert("xenstore-ls".to_owned(), nodes);
+        let has_xenstore = !noxs::host() || noxs::xenstored_runs();
+        if has_xenstore {
+            let mut nodes = xenstore::tree("/");
+            nodes.retain(|line| !SHARED_FOLDERS.iter().any(|folder| line.starts_with(&format!("{folder} = \"\""))));
+            parts.insert("xenstore-ls".to_owned(), nodes);
+        }
+        if noxs::host() {
+            parts.insert("NoXS devices of the kernel".to_owned(), noxs::list());
+            parts.insert("event channels of dom0".to_owned(), noxs::event_channels());
+            parts.insert("memory of dom0 in KiB".to_owned(), vec![noxs::own_memory()]);
+        }
         parts.insert("network interfaces".to_owned(), names_in("/sys/class/net"));
         parts.insert("backends".to_owned(), names_in("/sys/bus/xen-backend/devices"));
         parts.insert("loop devices".to_owned(), loop_devices());
-        if whole {
+        if whole && has_xenstore {
             let lines = xl::list()
                 .into_iter()
                 .map(|row| format!("{} {} {} MiB, {} vcpus", row.name, row.id, row.memory_mib, row.vcpus));

@@ -4,6 +4,7 @@
 //! - [`Lab`] is what every test starts with: it refuses to run anywhere else, names the test's guests, and removes them at the end.
 //! - [`command`] runs programs within a bound; [`chaos`] and [`xl`] read what the two toolstacks say.
 //! - [`Host`] is a snapshot of all that a guest could leave behind, with a readable difference.
+//! - [`noxs`] is what a host for NoXS has of its own: witnesses, and xenstored started late.
 //! - [`shell`] runs commands in a Linux guest, [`echo`] sends bulk data through a guest and back.
 //! - [`daemon`], [`console`], [`strace`], [`terminal`], [`uevents`] and [`wait`] are the witnesses and the tools.
 //! - [`xendevd`] and [`device`] are the hotplug daemon, and devices made by hand.
@@ -20,6 +21,7 @@ pub mod device;
 pub mod echo;
 mod host;
 mod lab;
+pub mod noxs;
 pub mod shell;
 pub mod strace;
 pub mod terminal;

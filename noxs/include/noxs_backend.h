@@ -90,6 +90,7 @@ struct noxs_info {
 
 #define NOXS_WATCH_DOMAIN	1	/* all devices of the guest */
 #define NOXS_WATCH_ALL		2
+#define NOXS_WATCH_DOMAINS	4	/* alone: the ends of domains */
 
 struct noxs_watch {
 	struct noxs_device device;
@@ -100,6 +101,7 @@ struct noxs_watch {
 #define NOXS_EVENT_GONE		1
 #define NOXS_EVENT_FRONTEND	2
 #define NOXS_EVENT_BACKEND	4
+#define NOXS_EVENT_DOMAINS	8	/* no device: a domain has ended */
 
 /* What read() gives: one for each watched device that has changed. */
 struct noxs_event {

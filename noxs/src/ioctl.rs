@@ -67,12 +67,16 @@ pub const ANY_DOMAIN: u32 = u32::MAX;
 pub const WATCH_DOMAIN: u32 = 1;
 /// [`Watch::flags`]: all devices.
 pub const WATCH_ALL: u32 = 2;
+/// [`Watch::flags`], alone: the ends of domains, whether they have devices or not. `EOPNOTSUPP` if the hypervisor does not tell them.
+pub const WATCH_DOMAINS: u32 = 4;
 /// [`Event::what`]: the device is gone.
 pub const EVENT_GONE: u32 = 1;
 /// [`Event::what`]: the frontend's state or keys changed.
 pub const EVENT_FRONTEND: u32 = 2;
 /// [`Event::what`]: the backend's state or keys changed.
 pub const EVENT_BACKEND: u32 = 4;
+/// [`Event::what`]: a domain has shut down or is gone; the event names no device.
+pub const EVENT_DOMAINS: u32 = 8;
 
 /// Which device (`noxs_device`).
 #[repr(C)]
@@ -206,7 +210,7 @@ pub struct Info {
 pub struct Watch {
     /// The device, or with [`WATCH_DOMAIN`] its guest.
     pub device: DeviceName,
-    /// [`WATCH_DOMAIN`], [`WATCH_ALL`] or 0.
+    /// [`WATCH_DOMAIN`], [`WATCH_ALL`], [`WATCH_DOMAINS`] or 0.
     pub flags: u32,
     /// Zero.
     pub reserved: u32,
@@ -222,7 +226,7 @@ pub struct Event {
     pub backend_state: u32,
     /// The frontend's state, as the backend last acted on it.
     pub frontend_state: u32,
-    /// [`EVENT_GONE`], [`EVENT_FRONTEND`], [`EVENT_BACKEND`].
+    /// [`EVENT_GONE`], [`EVENT_FRONTEND`], [`EVENT_BACKEND`]; or [`EVENT_DOMAINS`].
     pub what: u32,
     /// Zero.
     pub reserved: u32,

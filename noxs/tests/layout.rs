@@ -156,9 +156,11 @@ fn kernel_header() {
         ("NOXS_ANY_DOMAIN", ioctl::ANY_DOMAIN),
         ("NOXS_WATCH_DOMAIN", ioctl::WATCH_DOMAIN),
         ("NOXS_WATCH_ALL", ioctl::WATCH_ALL),
+        ("NOXS_WATCH_DOMAINS", ioctl::WATCH_DOMAINS),
         ("NOXS_EVENT_GONE", ioctl::EVENT_GONE),
         ("NOXS_EVENT_FRONTEND", ioctl::EVENT_FRONTEND),
         ("NOXS_EVENT_BACKEND", ioctl::EVENT_BACKEND),
+        ("NOXS_EVENT_DOMAINS", ioctl::EVENT_DOMAINS),
     ] {
         assert_c(&mut c, name, format_args!("{value}U"));
     }

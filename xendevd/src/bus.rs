@@ -52,6 +52,13 @@ impl Bus {
         let path = self.devices.join(device.sysname()).join("physical_device");
         DeviceNumbers::parse(fs::read_to_string(path).ok()?.trim())
     }
+
+    /// Whether blkback has opened a disk for reading alone (its attribute `mode`).
+    #[must_use]
+    pub fn is_read_only(&self, device: DeviceId) -> bool {
+        let path = self.devices.join(device.sysname()).join("mode");
+        fs::read_to_string(path).is_ok_and(|mode| !mode.contains('w'))
+    }
 }
 
 #[cfg(test)]
@@ -66,11 +73,13 @@ mod tests {
             fs::create_dir(dir.path().join(name)).unwrap();
         }
         fs::write(dir.path().join("vbd-5-51712/physical_device"), "7:1f\n").unwrap();
+        fs::write(dir.path().join("vbd-5-51712/mode"), "r\n").unwrap();
         let bus = Bus::at(dir.path());
         let [vif, vbd] = ["vif-5-0", "vbd-5-51712"].map(|name| DeviceId::from_sysname(name).unwrap());
         assert_eq!(bus.devices().unwrap(), BTreeSet::from([vif, vbd]));
         assert_eq!(bus.opened(vbd), Some(DeviceNumbers { major: 7, minor: 31 }));
         assert_eq!(bus.opened(vif), None);
+        assert!(bus.is_read_only(vbd) && !bus.is_read_only(vif));
         assert!(bus.has(vif) && !bus.has(DeviceId { number: 1, ..vif }));
         assert!(Bus::at("/nowhere").devices().unwrap().is_empty());
     }

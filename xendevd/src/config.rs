@@ -35,6 +35,8 @@ pub struct Config {
     pub direct_io: bool,
     /// Whether guests that end are destroyed or started again as their configuration says.
     pub lifecycle: bool,
+    /// Whether the consoles of guests without Xenstore are served.
+    pub consoles: bool,
 }
 
 impl Default for Config {
@@ -46,6 +48,7 @@ impl Default for Config {
             script_dirs: vec![PathBuf::from(SCRIPT_DIR)],
             direct_io: true,
             lifecycle: true,
+            consoles: true,
         }
     }
 }

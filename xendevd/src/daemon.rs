@@ -23,6 +23,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 
 use crate::config::Config;
+use crate::console::Consoles;
 use crate::device::DeviceId;
 use crate::exit::AlreadyRuns;
 use crate::hotplug::Hotplug;
@@ -52,6 +53,7 @@ pub(crate) struct Daemon {
     started: Instant,
     hotplug: Hotplug,
     lifecycle: Option<Lifecycle>,
+    consoles: Option<Consoles>,
     server: Server,
     service: Service,
     signals: Signals,
@@ -84,12 +86,17 @@ impl Daemon {
             true => Some(Lifecycle::start().context("cannot start a thread")?),
             false => None,
         };
+        let consoles = match config.consoles {
+            true => Some(Consoles::start().context("cannot start a thread")?),
+            false => None,
+        };
         let hotplug = Hotplug::new(config).context("cannot talk to the kernel about network interfaces")?;
         Ok(Self {
             options,
             started: Instant::now(),
             hotplug,
             lifecycle,
+            consoles,
             server,
             service: Service::new(),
             signals,
@@ -104,7 +111,9 @@ impl Daemon {
     /// Serves until a signal says that it is enough.
     pub(crate) fn run(mut self) -> Result<()> {
         log::info!("xendevd {} serves on {}", env!("CARGO_PKG_VERSION"), self.options.socket.display());
-        self.connect(Instant::now());
+        // Those who start after us find their guests' devices served.
+        let connected = self.hotplug.connect();
+        self.connected(connected);
         self.service.ready();
         loop {
             let more = self.take_uevents();
@@ -117,6 +126,9 @@ impl Daemon {
         if let Some(lifecycle) = self.lifecycle.take() {
             lifecycle.stop();
         }
+        if let Some(consoles) = self.consoles.take() {
+            consoles.stop();
+        }
         log::info!("stopped; guests keep their devices");
         Ok(())
     }
@@ -126,7 +138,8 @@ impl Daemon {
         self.hotplug.take_results();
         self.hotplug.take_store_events();
         let now = Instant::now();
-        self.connect(now);
+        let connected = self.hotplug.reach(now);
+        self.connected(connected);
         self.hotplug.tick(now);
         self.answer_waiting(more_uevents);
         self.server.expire(now);
@@ -237,13 +250,19 @@ impl Daemon {
             (false, Some(lifecycle)) => lifecycle.stop(),
             (false, None) => {}
         }
+        match (config.consoles, self.consoles.take()) {
+            (true, None) => self.consoles = Some(Consoles::start().context("cannot start a thread")?),
+            (true, Some(consoles)) => self.consoles = Some(consoles),
+            (false, Some(consoles)) => consoles.stop(),
+            (false, None) => {}
+        }
         self.hotplug.configure(config);
         log::info!("reloaded");
         Ok(())
     }
 
-    fn connect(&mut self, now: Instant) {
-        match self.hotplug.connect(now) {
+    fn connected(&mut self, result: Result<bool, OpenError>) {
+        match result {
             Ok(true) => {
                 log::info!("connected to xenstored");
                 self.mourned = false;
@@ -258,9 +277,10 @@ impl Daemon {
     }
 
     fn tell(&mut self) {
-        let status = match self.hotplug.is_connected() {
-            true => self.hotplug.summary(),
-            false => "waiting for xenstored".to_owned(),
+        let status = match (self.hotplug.is_connected(), self.hotplug.has_noxs()) {
+            (true, _) => self.hotplug.summary(),
+            (false, true) => format!("{}; without xenstored", self.hotplug.summary()),
+            (false, false) => "waiting for xenstored".to_owned(),
         };
         self.service.status(&status);
     }
@@ -313,12 +333,14 @@ impl Daemon {
             pid: std::process::id(),
             uptime_s: self.started.elapsed().as_secs(),
             xenstore: self.hotplug.is_connected(),
+            noxs: self.hotplug.has_noxs(),
             settled: self.hotplug.is_settled(),
             counters: self.hotplug.counters(),
             jobs_running: load.running,
             jobs_queued: load.queued,
             devices: self.hotplug.view(),
             restarts: self.lifecycle.as_ref().map(Lifecycle::restarts).unwrap_or_default(),
+            consoles: self.consoles.as_ref().map(Consoles::status).unwrap_or_default(),
         }
     }
 }

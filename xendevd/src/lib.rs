@@ -2,14 +2,16 @@
 //!
 //! ```text
 //!   kernel --uevents--> +--------+ --> hotplug --> net (bridges), disk (loop devices, on worker threads), script
-//!   xenstored <-------> | daemon | <-- server <-- clients (protocol, client)
+//!   xenstored, NoXS <-> | daemon | <-- server <-- clients (protocol, client)
 //!   systemd, signals -> +--------+     lifecycle (a thread): guests that end
+//!                                      console (a thread): what guests without Xenstore print
 //! ```
 //!
 //! - [`hotplug`]: the devices and what is done about them; the heart of it
 //! - [`disk`], [`net`], [`vif`], [`script`]: how it is done
-//! - [`nodes`], [`bus`], [`xenstore`]: what Xenstore and the kernel say
+//! - [`plane`], [`xenstore`], [`nodes`], [`bus`]: what Xenstore and the kernel say of a device
 //! - [`lifecycle`]: guests that end are destroyed or started again
+//! - [`console`], [`guests`]: consoles of guests without Xenstore
 //! - [`client`], [`protocol`]: for programs that ask the daemon something
 //!
 //! docs/xendevd.md is for its administrator, docs/xendevd-protocol.md for who writes a client.
@@ -22,15 +24,18 @@ mod args;
 pub mod bus;
 pub mod client;
 pub mod config;
+pub mod console;
 mod daemon;
 pub mod device;
 pub mod disk;
 mod exit;
+pub mod guests;
 pub mod hotplug;
 pub mod lifecycle;
 mod logging;
 pub mod net;
 pub mod nodes;
+pub mod plane;
 pub mod protocol;
 pub mod script;
 mod server;

@@ -14,6 +14,9 @@ pub const SCRIPT_DIR: &str = "/etc/xen/scripts";
 /// The name of our own script there, which libxl runs instead of the stock one.
 const HOOK_NAME: &str = "xendevd-hook";
 
+/// What stands for no script at all where netback insists on one: it tells of no interface that has no node `script`.
+const NO_SCRIPT: &str = "xendevd";
+
 /// The longest name of an interface (`IFNAMSIZ` less its end).
 const MAX_INTERFACE: usize = 15;
 
@@ -240,7 +243,7 @@ pub fn is_interface(name: &str) -> bool {
 
 /// The path of a script, unless it is the stock one that this daemon stands for.
 fn other_than(stock: &str, script: &str) -> Result<Option<PathBuf>, String> {
-    if script.is_empty() {
+    if script.is_empty() || script == NO_SCRIPT {
         return Ok(None);
     }
     let path = Path::new(SCRIPT_DIR).join(script);

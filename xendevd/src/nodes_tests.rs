@@ -64,6 +64,7 @@ fn other_scripts_are_kept() {
     assert_eq!(script("vif-route"), Some(PathBuf::from("/etc/xen/scripts/vif-route")));
     assert_eq!(script("/usr/local/etc/xen/scripts/vif-bridge"), None);
     assert_eq!(script("/tmp/vif-bridge"), Some(PathBuf::from("/tmp/vif-bridge")));
+    assert_eq!((script("xendevd"), script("/tmp/xendevd")), (None, Some(PathBuf::from("/tmp/xendevd"))));
 }
 
 #[test]

@@ -87,6 +87,9 @@ pub struct Status {
     pub uptime_s: u64,
     /// Whether it has a connection to xenstored.
     pub xenstore: bool,
+    /// Whether the kernel has NoXS devices.
+    #[serde(default)]
+    pub noxs: bool,
     /// Whether all that has happened so far is dealt with.
     pub settled: bool,
     /// What it has done.
@@ -99,6 +102,9 @@ pub struct Status {
     pub devices: Vec<DeviceStatus>,
     /// Guests that have ended and wait for being started again, or could not be.
     pub restarts: Vec<RestartStatus>,
+    /// The consoles that it serves.
+    #[serde(default)]
+    pub consoles: Vec<ConsoleStatus>,
 }
 
 /// A device.
@@ -128,6 +134,21 @@ pub struct DeviceStatus {
     pub interface: Option<String>,
     /// Its bridge.
     pub bridge: Option<String>,
+}
+
+/// A console.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConsoleStatus {
+    /// The guest's domain.
+    pub domain: DomId,
+    /// Its name.
+    pub guest: String,
+    /// Programs that are attached.
+    pub attached: usize,
+    /// Bytes that it has printed since the daemon has served it.
+    pub printed: u64,
+    /// How often it had to wait since it prints too much.
+    pub throttled: u64,
 }
 
 /// A guest that has ended.

@@ -238,7 +238,7 @@ impl Client {
 }
 
 /// Lets in root, and whoever runs the daemon, which is root but in tests.
-fn check(stream: &UnixStream) -> io::Result<()> {
+pub(crate) fn check(stream: &UnixStream) -> io::Result<()> {
     stream.set_nonblocking(true)?;
     let peer = getsockopt(stream, sockopt::PeerCredentials)?;
     if peer.uid() != 0 && peer.uid() != geteuid().as_raw() {

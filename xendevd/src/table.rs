@@ -14,7 +14,12 @@ pub(crate) fn text(status: &Status) -> String {
 }
 
 fn write_all(text: &mut String, status: &Status) -> std::fmt::Result {
-    let xenstored = if status.xenstore { "connected to xenstored" } else { "waiting for xenstored" };
+    let xenstored = match (status.xenstore, status.noxs) {
+        (true, true) => "connected to xenstored, serving NoXS",
+        (true, false) => "connected to xenstored",
+        (false, true) => "serving NoXS without xenstored",
+        (false, false) => "waiting for xenstored",
+    };
     let settled = if status.settled { "nothing under way" } else { "work under way" };
     let Status { daemon, pid, uptime_s, counters, .. } = status;
     writeln!(text, "xendevd {daemon}, process {pid}, up {}, {xenstored}, {settled}", time(*uptime_s))?;

@@ -1,6 +1,7 @@
 //! The connection to xenstored: made anew when it is lost, and the answers that toolstacks wait for.
 
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use h2::DomId;
@@ -8,7 +9,6 @@ use h2::error::{OpenError, StoreError};
 use h2::store::{Batch, Store};
 
 use crate::device::DeviceId;
-use crate::nodes::shown;
 
 /// What a backend directory always has; without it the device is gone, and what is written there would stay for ever.
 const WITNESS: &str = "frontend-id";
@@ -16,12 +16,17 @@ const WITNESS: &str = "frontend-id";
 const FIRST_RETRY: Duration = Duration::from_millis(250);
 const LAST_RETRY: Duration = Duration::from_secs(10);
 
+/// Where no daemon of this domain listens, one in another domain is asked for this often and no more: the kernel keeps what it is asked until there is
+/// somebody to answer.
+const ELSEWHERE_RETRY: Duration = Duration::from_secs(300);
+
 /// xenstored, as long as it is there.
 #[derive(Debug)]
 pub struct Xenstore {
     store: Option<Store>,
     retry_at: Instant,
     retry: Duration,
+    elsewhere_at: Instant,
 }
 
 /// An operation that was not done.
@@ -40,7 +45,8 @@ type Result<T> = std::result::Result<T, XenstoreError>;
 
 impl Default for Xenstore {
     fn default() -> Self {
-        Self { store: None, retry_at: Instant::now(), retry: FIRST_RETRY }
+        let now = Instant::now();
+        Self { store: None, retry_at: now, retry: FIRST_RETRY, elsewhere_at: now }
     }
 }
 
@@ -57,14 +63,33 @@ impl Xenstore {
         self.store.is_none().then_some(self.retry_at)
     }
 
-    /// Connects, if it is time to.
+    /// Whether it is time to see if xenstored is there, which may take some seconds. Whoever asks this does so, and tells
+    /// [`failed`](Self::failed) if it is not.
+    pub fn is_due(&mut self, now: Instant) -> bool {
+        if self.store.is_some() || now < self.retry_at {
+            return false;
+        }
+        if !daemon_listens() {
+            if now < self.elsewhere_at {
+                self.failed();
+                return false;
+            }
+            self.elsewhere_at = now + ELSEWHERE_RETRY;
+        }
+        true
+    }
+
+    /// xenstored is not there; the next time to look is set.
+    pub fn failed(&mut self) {
+        self.retry_at = Instant::now() + self.retry;
+        self.retry = (self.retry * 2).min(LAST_RETRY);
+    }
+
+    /// Connects, which takes as long as xenstored takes to answer: up to 5 s.
     ///
     /// # Errors
-    /// Why it did not work; the next time to try is set.
-    pub fn connect(&mut self, now: Instant) -> std::result::Result<(), OpenError> {
-        if self.store.is_some() || now < self.retry_at {
-            return Ok(());
-        }
+    /// Why it did not work; the next time to look is set.
+    pub fn connect(&mut self) -> std::result::Result<(), OpenError> {
         match Store::open() {
             Ok(store) => {
                 self.store = Some(store);
@@ -72,8 +97,7 @@ impl Xenstore {
                 Ok(())
             }
             Err(error) => {
-                self.retry_at = Instant::now() + self.retry;
-                self.retry = (self.retry * 2).min(LAST_RETRY);
+                self.failed();
                 Err(error)
             }
         }
@@ -126,22 +150,6 @@ impl Xenstore {
         Ok(self.read(&format!("/libxl/{domain}/dm-version"))?.is_some())
     }
 
-    /// What has been answered for a device; nothing is what libxl writes beforehand.
-    ///
-    /// # Errors
-    /// As [`read`](Self::read).
-    pub fn hotplug_status(&mut self, device: DeviceId) -> Result<Option<String>> {
-        Ok(self.node(device, "hotplug-status")?.filter(|status| !status.is_empty()))
-    }
-
-    /// A guest for messages: `domain 5 (web0)`.
-    pub fn guest(&mut self, domain: DomId) -> String {
-        match self.read(&format!("/local/domain/{domain}/name")) {
-            Ok(Some(name)) => format!("domain {domain} ({})", shown(&name).trim_matches('"')),
-            _ => format!("domain {domain}"),
-        }
-    }
-
     /// Writes nodes into a device's backend directory, in their order, unless the device is gone; a node without a value is removed. Whether the
     /// device was there.
     ///
@@ -192,6 +200,13 @@ impl Xenstore {
         }
         Ok(())
     }
+}
+
+/// Whether a daemon of this domain listens, or has: where its socket is, by libxenstore's rules.
+#[must_use]
+pub fn daemon_listens() -> bool {
+    let folder = || std::env::var_os("XENSTORED_RUNDIR").map_or_else(|| PathBuf::from("/run/xenstored"), PathBuf::from);
+    std::env::var_os("XENSTORED_PATH").map_or_else(|| folder().join("socket"), PathBuf::from).exists()
 }
 
 /// An error with its causes, in one line.

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
+use tempfile::TempDir;
 
 /// The inputs of an entry, gathered into its key.
 #[derive(Debug, Clone, Default)]
@@ -46,28 +47,46 @@ pub(crate) fn root() -> Result<PathBuf> {
 /// The entry `name` for `key`, made by `build` in an empty folder if there is none yet.
 pub(crate) fn entry(name: &str, key: &Key, build: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
     let root = root()?;
-    fs::create_dir_all(&root).with_context(|| format!("cannot make the cache {}", root.display()))?;
     let place = root.join(format!("{name}-{}", key.hex()));
     if place.is_dir() {
         return Ok(place);
     }
-    let lock_path = root.join(format!("{name}.lock"));
-    let lock = File::create(&lock_path).with_context(|| format!("cannot make {}", lock_path.display()))?;
-    if lock.try_lock().is_err() {
-        eprintln!("waiting for another xtask that builds {name}");
-        lock.lock().with_context(|| format!("cannot lock {}", lock_path.display()))?;
-    }
+    let _lock = lock(&root, name)?;
     if place.is_dir() {
         return Ok(place);
     }
-    remove_leftovers(&root, name)?;
-    let temp = tempfile::Builder::new().prefix(&format!("{name}.tmp-")).tempdir_in(&root)?;
+    let temp = temporary(&root, name)?;
     build(temp.path()).with_context(|| format!("cannot build {name}"))?;
     let built = temp.keep();
     // A folder made by tempfile is 0700; what is in the cache is no secret.
     fs::set_permissions(&built, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
     fs::rename(&built, &place).with_context(|| format!("cannot put {} in its place", place.display()))?;
     Ok(place)
+}
+
+/// Does `work` in an empty folder on the cache's file system, which is gone afterwards.
+pub(crate) fn scratch<T>(name: &str, work: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
+    let root = root()?;
+    let _lock = lock(&root, name)?;
+    work(temporary(&root, name)?.path())
+}
+
+/// Has whoever else wants to build `name` wait.
+fn lock(root: &Path, name: &str) -> Result<File> {
+    fs::create_dir_all(root).with_context(|| format!("cannot make the cache {}", root.display()))?;
+    let path = root.join(format!("{name}.lock"));
+    let lock = File::create(&path).with_context(|| format!("cannot make {}", path.display()))?;
+    if lock.try_lock().is_err() {
+        eprintln!("waiting for another xtask that builds {name}");
+        lock.lock().with_context(|| format!("cannot lock {}", path.display()))?;
+    }
+    Ok(lock)
+}
+
+/// A folder to work in; called with the lock held.
+fn temporary(root: &Path, name: &str) -> Result<TempDir> {
+    remove_leftovers(root, name)?;
+    Ok(tempfile::Builder::new().prefix(&format!("{name}.tmp-")).tempdir_in(root)?)
 }
 
 /// Removes what a killed build left; called with the lock held, so none of it is in use.

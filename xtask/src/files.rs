@@ -93,6 +93,13 @@ pub(crate) fn find(dir: &Path, extension: &str) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
+/// The files in `dir` itself whose names end in `extension`.
+pub(crate) fn find_in(dir: &Path, extension: &str) -> Result<Vec<PathBuf>> {
+    let mut found = sorted_dir(dir)?;
+    found.retain(|path| path.is_file() && path.extension() == Some(OsStr::new(extension)));
+    Ok(found)
+}
+
 fn make_parent(path: &Path) -> Result<()> {
     let parent = path.parent().context("the path has no parent folder")?;
     fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))

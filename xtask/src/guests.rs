@@ -13,7 +13,7 @@ use crate::lab::options::Plane;
 use crate::{deps, files};
 
 /// Packages of our own guests. They have a profile of their own, and nothing of std.
-pub(crate) const PACKAGES: &[&str] = &["noop", "hello", "daytime", "blkcheck"];
+pub(crate) const PACKAGES: &[&str] = &["noop", "hello", "daytime", "blkcheck", "scribble"];
 
 /// Puts the guests into `dir`, for a host that boots `boot`.
 pub(crate) fn install(dir: &Path, boot: &Boot) -> Result<()> {
@@ -93,7 +93,6 @@ mod tests {
     use std::path::Path;
 
     use super::entry;
-    use crate::lab::boot::Boot;
     use crate::lab::cpio::Archive;
 
     #[test]

@@ -76,7 +76,9 @@ enum Lab {
 #[derive(Debug, Subcommand)]
 enum Patches {
     /// Apply the series to their bases, build after each patch, and compare the layouts of C and Rust
-    Check(patches::Check),
+    Check(patches::check::Check),
+    /// Make Debian packages of the patched hypervisor and kernel, for a host of one's own
+    Package(patches::package::Package),
 }
 
 fn main() -> ExitCode {
@@ -91,7 +93,8 @@ fn main() -> ExitCode {
             Err(error) => Err((error, 1)),
         },
         Task::Fuzz(options) => plain(fuzz::run(&options)),
-        Task::Patches(Patches::Check(options)) => plain(patches::check(&options)),
+        Task::Patches(Patches::Check(options)) => plain(patches::check::check(&options)),
+        Task::Patches(Patches::Package(options)) => plain(patches::package::package(&options)),
         Task::Demo(options) => in_lab(demo::run(&options)),
     };
     ended.unwrap_or_else(|(error, code)| {

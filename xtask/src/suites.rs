@@ -23,6 +23,7 @@ use crate::run::Tool;
 #[derive(Debug)]
 struct Group {
     name: &'static str,
+    plane: Plane,
     /// The test programs; empty for all that no group names.
     suites: &'static [&'static str],
     /// Those that repeat the same thing hundreds of times: once is enough for the same programs on the same host.
@@ -40,16 +41,34 @@ impl Group {
     }
 }
 
-/// Two hosts with one processor each: with two of them a host is slower, since chaos and xenstored take turns, and
-/// each turn then waits for another thread of QEMU. Each has about half of the work, with the long suites and without.
+/// Hosts with one processor each: with two of them a host is slower, since chaos and xenstored take turns, and each turn
+/// then waits for another thread of QEMU. The first two have about half of the work each, with the long suites and without; the third has the
+/// patched Xen and kernel.
 const GROUPS: &[Group] = &[
-    Group { name: "guests", suites: &[], long: &["faults", "scale"], memory: 4096, suite_timeout: 1200 },
+    Group {
+        name: "guests",
+        plane: Plane::Xenstore,
+        suites: &[],
+        long: &["faults", "scale"],
+        memory: 4096,
+        suite_timeout: 1200,
+    },
     Group {
         name: "devices",
+        plane: Plane::Xenstore,
         suites: &["devices", "hotplug_daemon", "restarts"],
         long: &["kill", "network"],
         memory: 4096,
         suite_timeout: 1200,
+    },
+    Group {
+        name: "noxs",
+        plane: Plane::Noxs,
+        suites: &["noxs_guests", "noxs_devices", "noxs_kernel"],
+        // The last starts xenstored, so nothing may come behind it that is about a host without.
+        long: &["noxs_hostile", "noxs_crowd", "noxs_beside"],
+        memory: 3072,
+        suite_timeout: 900,
     },
 ];
 
@@ -62,14 +81,16 @@ const PLACE: &str = "/usr/lib/lightvm-lab/tests";
 /// Runs all suites; long ones that have passed before with the same inputs only if told so.
 pub(crate) fn run(root: &Path, again: bool) -> Result<Counts> {
     let programs = build(root)?;
-    // Both hosts need what this builds, and the second would wait for the first.
-    let host = lab::fingerprint(Plane::Xenstore)?;
+    // All hosts need what this builds, and one would wait for the other.
+    let planes = [Plane::Xenstore, Plane::Noxs].into_iter();
+    let hosts: Vec<(Plane, Key)> = planes.map(|plane| Ok((plane, lab::fingerprint(plane)?))).collect::<Result<_>>()?;
     let mut counts = Counts::default();
     let mut plans = Vec::new();
     for group in GROUPS {
+        let (_, host) = hosts.iter().find(|(plane, _)| *plane == group.plane).context("a group has a plane")?;
         let mut plan = Plan { group, suites: members(group, &programs)?, long: Vec::new() };
         for name in group.long {
-            let known = Known::new(name, &inputs(name, &host, &programs)?)?;
+            let known = Known::new(name, &inputs(name, host, &programs)?)?;
             match known.age().filter(|_| !again) {
                 Some(age) => {
                     counts.known += 1;
@@ -127,7 +148,7 @@ fn run_group(programs: &Programs, plan: &Plan) -> Result<Counts> {
     let long = plan.long.iter().map(|(name, _)| (*name).to_owned());
     let names: Vec<String> = plan.suites.iter().cloned().chain(long).collect();
     let stripped = tempfile::tempdir()?;
-    let mut options = Options { memory: group.memory, cpus: 1, ..Options::default() };
+    let mut options = Options { plane: group.plane, memory: group.memory, cpus: 1, ..Options::default() };
     let mut add = |name: &str, from: &Path, dom0: PathBuf| -> Result<()> {
         let host = stripped.path().join(name);
         // Copying megabytes of debugging information into an emulated machine takes longer than the tests.

@@ -4,6 +4,7 @@ mod create;
 mod device;
 mod guest;
 mod life;
+mod noxs;
 mod tune;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
@@ -12,6 +13,7 @@ pub(crate) use self::create::CreateArgs;
 pub(crate) use self::device::{AttachArgs, DetachArgs, DeviceArgs, DeviceCommand, DeviceListArgs};
 pub(crate) use self::guest::{Guest, GuestsArgs};
 pub(crate) use self::life::{ConsoleArgs, RebootArgs, RenameArgs, ShutdownArgs};
+pub(crate) use self::noxs::{NoxsArgs, NoxsCommand};
 pub(crate) use self::tune::{InfoArgs, MemMaxArgs, SchedArgs, Vcpu, VcpuPinArgs};
 use crate::exit;
 use crate::output::Format;
@@ -90,6 +92,7 @@ pub(crate) enum Command {
     VcpuPin(VcpuPinArgs),
     Sched(SchedArgs),
     MemMax(MemMaxArgs),
+    Noxs(NoxsArgs),
 }
 
 #[cfg(test)]
@@ -143,6 +146,14 @@ mod tests {
         let Command::Create(create) = parse("chaos create -n 3 -p --stats web.json").unwrap().command else { panic!() };
         assert_eq!((create.count, create.paused, create.stats, create.console), (3, true, true, false));
         assert_eq!(parse("chaos create -c --dry-run web.json").unwrap_err(), ErrorKind::ArgumentConflict);
+    }
+
+    #[test]
+    fn noxs_dump() {
+        let Command::Noxs(noxs) = parse("chaos noxs dump web0").unwrap().command else { panic!() };
+        let NoxsCommand::Dump(dump) = noxs.command;
+        assert_eq!(dump.guest.as_str(), "web0");
+        assert_eq!(parse("chaos noxs").unwrap_err(), ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand);
     }
 
     #[test]

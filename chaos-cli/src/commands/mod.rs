@@ -6,6 +6,7 @@ mod device;
 mod dry_run;
 mod info;
 mod list;
+mod noxs;
 mod reboot;
 mod shutdown;
 mod simple;
@@ -35,5 +36,6 @@ pub(crate) fn run(cli: &Cli) -> Result<()> {
         Command::VcpuPin(args) => tune::vcpu_pin(args),
         Command::Sched(args) => tune::sched(args, output),
         Command::MemMax(args) => tune::mem_max(args),
+        Command::Noxs(args) => noxs::run(args, output),
     }
 }

@@ -23,6 +23,9 @@ pub(crate) struct Stats {
     pub(crate) hypercalls: Option<u64>,
     pub(crate) ioctls: Option<u64>,
     pub(crate) xenstore_operations: u64,
+    /// Of a guest without Xenstore.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) noxs_operations: Option<u64>,
     pub(crate) bytes_copied: u64,
     pub(crate) total_ns: u64,
     pub(crate) phases: Vec<Phase>,
@@ -42,6 +45,7 @@ impl Stats {
             hypercalls: cost.hypercalls,
             ioctls: cost.ioctls,
             xenstore_operations: cost.xenstore_operations,
+            noxs_operations: Some(cost.noxs_operations).filter(|&operations| operations > 0),
             bytes_copied: cost.bytes_copied,
             total_ns: nanoseconds(total),
             phases: phases.iter().map(|(name, time)| Phase { name, ns: nanoseconds(*time) }).collect(),
@@ -54,9 +58,10 @@ impl Stats {
             ("hypercalls", count(self.hypercalls)),
             ("ioctls", count(self.ioctls)),
             ("xenstore operations", self.xenstore_operations.to_string()),
-            ("bytes copied", self.bytes_copied.to_string()),
-            ("total", milliseconds(self.total_ns)),
         ];
+        lines.extend(self.noxs_operations.map(|operations| ("noxs operations", operations.to_string())));
+        lines.push(("bytes copied", self.bytes_copied.to_string()));
+        lines.push(("total", milliseconds(self.total_ns)));
         lines.extend(self.phases.iter().map(|phase| (phase.name, milliseconds(phase.ns))));
         let names = lines.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
         let values = lines.iter().map(|(_, value)| value.len()).max().unwrap_or(0);
@@ -102,6 +107,7 @@ mod tests {
             hypercalls: Some(41),
             ioctls: None,
             xenstore_operations: 12,
+            noxs_operations: None,
             bytes_copied: 13_312,
             total_ns: 1_360_500,
             phases,
@@ -145,6 +151,10 @@ created web0, domain 5
 ";
         assert_eq!(example().text(), expected);
         assert_eq!(Created { stats: None, ..example() }.text(), "created web0, domain 5\n");
+        let stats = example().stats.map(|stats| Stats { noxs_operations: Some(9), ..stats });
+        let noxs = Created { stats, ..example() };
+        assert!(noxs.text().contains("  noxs operations                9\n  bytes copied"), "{}", noxs.text());
+        assert!(serde_json::to_string(&noxs).unwrap().contains("\"xenstore_operations\":12,\"noxs_operations\":9,"));
     }
 
     #[test]

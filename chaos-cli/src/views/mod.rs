@@ -6,6 +6,7 @@ mod details;
 mod device;
 mod guest;
 mod host;
+mod noxs;
 mod small;
 
 use std::time::Duration;
@@ -15,6 +16,7 @@ pub(crate) use self::details::{Affinity, Details, Share};
 pub(crate) use self::device::{DeviceRow, devices_table};
 pub(crate) use self::guest::{GuestRow, table};
 pub(crate) use self::host::Host;
+pub(crate) use self::noxs::noxs_text;
 pub(crate) use self::small::{Ended, Rebooted, Sched};
 
 /// The time in nanoseconds; all of u64 is 584 years.

@@ -8,6 +8,7 @@ use crate::config::GuestConfig;
 use crate::domain::Domain;
 use crate::error::{Error, StoreError};
 use crate::info::{DomainInfo, DomainState};
+use crate::plane::{Control, Noxs};
 use crate::state::guests::{self, GuestRecord};
 use crate::store::Store;
 
@@ -27,8 +28,10 @@ impl Domain {
     /// # Errors
     /// [`Error::NoSuchDomain`] if it is gone, [`Error::Open`] or [`Error::Store`] if xenstored does not answer.
     pub fn devices(&self) -> Result<Vec<DeviceInfo>, Error> {
-        self.info()?;
-        Ok(info::all(self.inner().store()?, self.id())?)
+        match self.control()? {
+            Control::Xenstore(store) => Ok(info::all(store, self.id())?),
+            Control::Noxs(noxs) => Ok(noxs.infos(self.id())?),
+        }
     }
 
     /// One of them.
@@ -36,8 +39,10 @@ impl Domain {
     /// # Errors
     /// As [`devices`](Self::devices), and [`DeviceError::Missing`].
     pub fn device(&self, device: DeviceId) -> Result<DeviceInfo, Error> {
-        let store = self.inner().store()?;
-        Ok(info::one(store, device.class, &self.address(store, device)?)?)
+        match self.control()? {
+            Control::Xenstore(store) => Ok(info::one(store, device.class, &self.address(store, device)?)?),
+            Control::Noxs(noxs) => Ok(noxs.info(self.id(), device)?.ok_or_else(|| self.missing(device))?),
+        }
     }
 
     /// Gives it another device, and waits until the backend is ready for it; whether the guest takes it is
@@ -54,9 +59,12 @@ impl Domain {
         if matches!(info.state, DomainState::Shutdown(_) | DomainState::Dying) {
             return Err(Error::WrongState(format!("domain {} has ended", self.id())));
         }
-        let store = self.inner().store()?;
+        let control = self.inner().control_of(self.id(), info.handle)?;
         let device = device.clone().completed();
-        let id = self.free(store, &device)?;
+        let id = match control {
+            Control::Xenstore(store) => self.free(store, &device)?,
+            Control::Noxs(noxs) => noxs.free(self.id(), &device)?,
+        };
         check::<Error>(self.inner(), id, &device)?;
         let record = self.changed_record(&info, |config| match &device {
             DeviceConfig::Vif(vif) => config.vifs.push(vif.clone()),
@@ -64,12 +72,20 @@ impl Domain {
         })?;
 
         let new = NewDevice::new(self.id(), id, device);
-        let attached = || -> Result<(), Error> {
-            super::write(store, info.kind, std::slice::from_ref(&new))?;
-            ready::wait::<Error>(store, std::slice::from_ref(&new), self.inner().device_limit)?;
-            self.keep(record.as_ref())
-        };
-        attached().inspect_err(|_| undo(store, &new.address))?;
+        match control {
+            Control::Xenstore(store) => {
+                let attached = || -> Result<(), Error> {
+                    super::write(store, info.kind, std::slice::from_ref(&new))?;
+                    ready::wait::<Error>(store, std::slice::from_ref(&new), self.inner().device_limit)?;
+                    self.keep(record.as_ref())
+                };
+                attached().inspect_err(|_| undo(store, &new.address))?;
+            }
+            Control::Noxs(noxs) => {
+                noxs.attach(self.id(), &new)?;
+                self.keep(record.as_ref()).inspect_err(|_| noxs.undo(self.id(), id))?;
+            }
+        }
         Ok(id)
     }
 
@@ -82,13 +98,13 @@ impl Domain {
         self.refuse_dom0("detaching devices")?;
         let _in_hand = self.take_in_hand()?;
         let info = self.info()?;
-        let store = self.inner().store()?;
+        let store = match self.inner().control_of(self.id(), info.handle)? {
+            Control::Xenstore(store) => store,
+            Control::Noxs(noxs) => return self.detach_noxs(noxs, &info, device, how),
+        };
         let address = self.address(store, device)?;
         let mac = info::mac(store, &address)?;
-        let record = self.changed_record(&info, |config| match device.class {
-            DeviceClass::Vif => config.vifs.retain(|vif| vif.mac.map(|mac| mac.to_string()) != mac),
-            DeviceClass::Vbd => config.vbds.retain(|vbd| vbd.vdev.number() != device.number),
-        })?;
+        let record = self.changed_record(&info, |config| remove_device(config, device, mac.as_deref()))?;
         match how {
             Detach::Ask(timeout) if is_taken(store, &address)? => {
                 if !remove::ask(store, &address, timeout)? {
@@ -101,12 +117,33 @@ impl Domain {
         Ok(remove::forget(store, &address)?)
     }
 
+    fn detach_noxs(&self, noxs: Noxs<'_>, info: &DomainInfo, device: DeviceId, how: Detach) -> Result<(), Error> {
+        if !noxs.has(self.id(), device)? {
+            return Err(self.missing(device).into());
+        }
+        let mac = noxs.info(self.id(), device)?.and_then(|device| device.mac);
+        let record = self.changed_record(info, |config| remove_device(config, device, mac.as_deref()))?;
+        noxs.detach(self.id(), device, how)?;
+        self.keep(record.as_ref())
+    }
+
+    fn missing(&self, device: DeviceId) -> DeviceError {
+        DeviceError::Missing { domain: self.id(), device }
+    }
+
     /// Waits until the guest has connected its end of a device.
     ///
     /// # Errors
     /// [`DeviceError::NotConnected`] if it has not within `timeout`, [`DeviceError::Missing`] if the device is gone.
     pub fn wait_until_connected(&self, device: DeviceId, timeout: Duration) -> Result<(), Error> {
-        let store = self.inner().store()?;
+        let not_connected = DeviceError::NotConnected { domain: self.id(), device, timeout };
+        let store = match self.control()? {
+            Control::Xenstore(store) => store,
+            Control::Noxs(noxs) => {
+                let connected = noxs.wait_until_connected::<Error>(self.id(), device, timeout)?;
+                return if connected { Ok(()) } else { Err(not_connected.into()) };
+            }
+        };
         let address = self.address(store, device)?;
         let node = format!("{}/state", address.backend());
         let connected = || match store.read(&node)? {
@@ -116,13 +153,12 @@ impl Domain {
         if store.wait_until::<Error>(std::slice::from_ref(&node), timeout, connected)? {
             return Ok(());
         }
-        Err(DeviceError::NotConnected { domain: self.id(), device, timeout }.into())
+        Err(not_connected.into())
     }
 
     fn address(&self, store: &Store, device: DeviceId) -> Result<Address, Error> {
         self.info()?;
-        let missing = || DeviceError::Missing { domain: self.id(), device };
-        Ok(Address::find(store, self.id(), device)?.ok_or_else(missing)?)
+        Ok(Address::find(store, self.id(), device)?.ok_or_else(|| self.missing(device))?)
     }
 
     /// The number that a new device gets.
@@ -143,9 +179,8 @@ impl Domain {
                 let wanted = vif.mac.map(|mac| mac.to_string());
                 for other in &present {
                     if info::mac(store, other)? == wanted {
-                        let (mac, other) = (wanted.unwrap_or_default(), other.number());
-                        let problem = format!("{mac} is the address of vif {other} of domain {domain}; give another");
-                        return Err(DeviceError::Unusable { device: free, problem }.into());
+                        let mac = wanted.unwrap_or_default();
+                        return Err(DeviceError::mac_taken(free, &mac, other.number(), domain).into());
                     }
                 }
                 Ok(free)
@@ -171,6 +206,14 @@ impl Domain {
             Some(record) => Ok(guests::write(&self.inner().state, self.id(), record)?),
             None => Ok(()),
         }
+    }
+}
+
+/// Takes a device out of a configuration: an interface by its address.
+fn remove_device(config: &mut GuestConfig, device: DeviceId, mac: Option<&str>) {
+    match device.class {
+        DeviceClass::Vif => config.vifs.retain(|vif| vif.mac.map(|mac| mac.to_string()).as_deref() != mac),
+        DeviceClass::Vbd => config.vbds.retain(|vbd| vbd.vdev.number() != device.number),
     }
 }
 

@@ -8,7 +8,7 @@ use std::path::Path;
 use super::{DeviceConfig, DeviceError, DeviceId};
 use crate::config::{Access, DiskType, GuestConfig, Interface, Vbd, Vif};
 use crate::error::CallError;
-use crate::hypervisor::Inner;
+use crate::inner::Inner;
 
 /// Where Linux shows its network interfaces.
 const INTERFACES: &str = "/sys/class/net";

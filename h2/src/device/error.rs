@@ -89,6 +89,12 @@ pub enum DeviceError {
 }
 
 impl DeviceError {
+    /// An interface's address belongs to another one of the same guest.
+    pub(crate) fn mac_taken(device: DeviceId, mac: &str, other: u32, domain: DomId) -> Self {
+        let problem = format!("{mac} is the address of vif {other} of domain {domain}; give another");
+        Self::Unusable { device, problem }
+    }
+
     /// What a caller would do about it.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {

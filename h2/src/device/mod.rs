@@ -1,6 +1,7 @@
-//! Network interfaces and disks of guests on the Xenstore plane.
+//! Network interfaces and disks of guests. What guests without Xenstore have is in [`crate::plane`]; here is what a device is, and its life on the
+//! Xenstore plane.
 //!
-//! A device is three directories, whose nodes and permissions are those that libxl 4.17 writes for the same device:
+//! There a device is three directories, whose nodes and permissions are those that libxl 4.17 writes for the same device:
 //!
 //! ```text
 //! /libxl/GUEST/device/vif/0                  the toolstacks' record: nobody else writes it, so it alone is believed
@@ -46,7 +47,7 @@ pub(crate) use self::check::{check, check_all};
 pub use self::error::DeviceError;
 pub use self::info::DeviceInfo;
 pub(crate) use self::nodes::write;
-pub(crate) use self::ready::wait as wait_until_ready;
+pub(crate) use self::ready::{Missing, said, wait as wait_until_ready};
 pub(crate) use self::remove::remove_all;
 pub use self::state::DeviceState;
 use crate::config::{GuestConfig, Mac, Vbd, Vdev, Vif};

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::{Address, DeviceError, DeviceId, DeviceState, NewDevice};
 use crate::error::StoreError;
+use crate::id::DomId;
 use crate::store::Store;
 
 /// The longest text of another program that a message repeats.
@@ -12,7 +13,7 @@ const LONGEST: usize = 300;
 
 /// What is known of a device that is not ready.
 #[derive(Debug, Clone, Copy)]
-enum Missing {
+pub(crate) enum Missing {
     /// The backend's driver has not taken it.
     Driver,
     /// The hotplug agent has not answered.
@@ -44,7 +45,7 @@ pub(crate) fn wait<E: From<StoreError> + From<DeviceError>>(
             domain: device.address.guest,
             device: device.id,
             timeout: limit,
-            missing: missing.explain(device.id, &device.address),
+            missing: missing.explain(device.id, device.address.backend_domain),
         }
         .into()),
     }
@@ -75,8 +76,7 @@ fn look<E: From<StoreError> + From<DeviceError>>(
 }
 
 impl Missing {
-    fn explain(self, device: DeviceId, address: &Address) -> String {
-        let backend = address.backend_domain;
+    pub(crate) fn explain(self, device: DeviceId, backend: DomId) -> String {
         match (self, backend.is_dom0()) {
             (Self::Driver, true) => {
                 let driver = device.class.driver();
@@ -94,7 +94,7 @@ impl Missing {
 }
 
 /// What another program has written, in a form that a message can repeat.
-fn said(text: Option<String>) -> String {
+pub(crate) fn said(text: Option<String>) -> String {
     let text = text.unwrap_or_default();
     let text: String = text.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST).collect();
     if text.is_empty() { "it gives no reason".to_owned() } else { text }

@@ -59,22 +59,6 @@ impl DeviceState {
         }
     }
 
-    /// The state with this number on the NoXS plane; any other number is unknown.
-    pub(crate) fn of_number(number: u32) -> Self {
-        use noxs::state::State;
-        match State::try_from(number) {
-            Ok(State::Initialising) => Self::Initialising,
-            Ok(State::InitWait) => Self::InitWait,
-            Ok(State::Initialised) => Self::Initialised,
-            Ok(State::Connected) => Self::Connected,
-            Ok(State::Closing) => Self::Closing,
-            Ok(State::Closed) => Self::Closed,
-            Ok(State::Reconfiguring) => Self::Reconfiguring,
-            Ok(State::Reconfigured) => Self::Reconfigured,
-            Ok(State::Unknown) | Err(_) => Self::Unknown,
-        }
-    }
-
     /// One lower-case word.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -97,6 +81,24 @@ impl DeviceState {
     }
 }
 
+/// The state with this number (XenbusState); any other number is unknown.
+impl From<u32> for DeviceState {
+    fn from(number: u32) -> Self {
+        use noxs::state::State;
+        match State::try_from(number) {
+            Ok(State::Initialising) => Self::Initialising,
+            Ok(State::InitWait) => Self::InitWait,
+            Ok(State::Initialised) => Self::Initialised,
+            Ok(State::Connected) => Self::Connected,
+            Ok(State::Closing) => Self::Closing,
+            Ok(State::Closed) => Self::Closed,
+            Ok(State::Reconfiguring) => Self::Reconfiguring,
+            Ok(State::Reconfigured) => Self::Reconfigured,
+            Ok(State::Unknown) | Err(_) => Self::Unknown,
+        }
+    }
+}
+
 impl fmt::Display for DeviceState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
@@ -116,7 +118,7 @@ mod tests {
     #[test]
     fn numbers_read_back() {
         for number in 0..=8 {
-            let of_number = DeviceState::of_number(number);
+            let of_number = DeviceState::from(number);
             let number = number.to_string();
             assert_eq!(DeviceState::read(&number).number(), number);
             assert_eq!(of_number, DeviceState::read(&number));

@@ -15,9 +15,11 @@
 mod error;
 mod keys;
 
+use std::cell::Cell;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
+use std::rc::Rc;
 use std::time::Duration;
 
 pub use noxs::device::Class;
@@ -28,7 +30,9 @@ use crate::device::DeviceState;
 use crate::error::OpenError;
 use crate::id::{DomId, GrantRef, Port};
 use crate::raw::noxs_node::Node;
-pub use crate::seam::{NoxsChange as Change, NoxsListed as Listed, NoxsName as Name, NoxsWhich as Which};
+pub use crate::seam::{
+    NoxsChange as Change, NoxsListed as Listed, NoxsName as Name, NoxsNews as News, NoxsWhich as Which,
+};
 use crate::seam::{NoxsNode, NoxsWatch};
 
 /// The kernel's node.
@@ -58,6 +62,8 @@ pub struct Reading {
 #[derive(Debug)]
 pub struct Backend {
     node: Box<dyn NoxsNode>,
+    /// Of this one and all that were opened from it.
+    operations: Rc<Cell<u64>>,
 }
 
 impl AsFd for Backend {
@@ -97,7 +103,18 @@ impl Backend {
     /// Puts something else in the place of the kernel: see [`crate::seam`].
     #[must_use]
     pub fn over(node: Box<dyn NoxsNode>) -> Self {
-        Self { node }
+        Self { node, operations: Rc::default() }
+    }
+
+    /// Calls of the kernel so far, those of [`another`](Self::another) with them; waits are none.
+    #[must_use]
+    pub fn operations(&self) -> u64 {
+        self.operations.get()
+    }
+
+    fn count(&self) -> &dyn NoxsNode {
+        self.operations.set(self.operations.get() + 1);
+        self.node.as_ref()
     }
 
     fn run<T>(
@@ -106,7 +123,17 @@ impl Backend {
         name: Name,
         call: impl FnOnce(&dyn NoxsNode) -> io::Result<T>,
     ) -> Result<T, NoxsError> {
-        call(self.node.as_ref()).map_err(|source| NoxsError { operation, device: Some(name), detail: None, source })
+        call(self.count()).map_err(|source| NoxsError { operation, device: Some(name), detail: None, source })
+    }
+
+    /// Opens it once more: one without watches, which are its own.
+    ///
+    /// # Errors
+    /// [`NoxsError`] if the kernel refuses.
+    pub fn another(&self) -> Result<Self, NoxsError> {
+        let failed = |source| NoxsError { operation: "open the node of", device: None, detail: None, source };
+        let node = self.count().another().map_err(failed)?;
+        Ok(Self { node, operations: Rc::clone(&self.operations) })
     }
 
     /// Makes a device: a control page with `keys`, granted to the guest, and a port for it (`NOXS_IOC_CREATE`). `private` are keys of the
@@ -178,7 +205,7 @@ impl Backend {
     /// # Errors
     /// [`NoxsError`] if the kernel refuses.
     pub fn list(&self, domain: Option<DomId>) -> Result<Vec<Listed>, NoxsError> {
-        self.node.list(domain).map_err(|source| NoxsError { operation: "list", device: None, detail: None, source })
+        self.count().list(domain).map_err(|source| NoxsError { operation: "list", device: None, detail: None, source })
     }
 
     /// From now on tells changes of all devices (`NOXS_IOC_WATCH`).
@@ -207,7 +234,7 @@ impl Backend {
 
     fn watch(&self, watch: NoxsWatch) -> Result<(), NoxsError> {
         let device = if let NoxsWatch::Device(name) = watch { Some(name) } else { None };
-        self.node.watch(watch).map_err(|source| NoxsError { operation: "watch", device, detail: None, source })
+        self.count().watch(watch).map_err(|source| NoxsError { operation: "watch", device, detail: None, source })
     }
 
     /// The changes of watched devices that nobody has read yet: one for each device. Never waits.
@@ -215,8 +242,28 @@ impl Backend {
     /// # Errors
     /// [`NoxsError`] if the kernel refuses.
     pub fn events(&self) -> Result<Vec<Change>, NoxsError> {
+        Ok(self.news()?.devices)
+    }
+
+    /// As [`events`](Self::events), and whether a domain has ended, after [`watch_ends`](Self::watch_ends).
+    ///
+    /// # Errors
+    /// [`NoxsError`] if the kernel refuses.
+    pub fn news(&self) -> Result<News, NoxsError> {
         let failed = |source| NoxsError { operation: "read changes of", device: None, detail: None, source };
-        self.node.changes().map_err(failed)
+        self.count().news().map_err(failed)
+    }
+
+    /// From now on tells that a domain has shut down or is gone, any domain, whatever plane it has. `false` if hypervisor or kernel do not tell it.
+    ///
+    /// # Errors
+    /// As [`watch_all`](Self::watch_all).
+    pub fn watch_ends(&self) -> Result<bool, NoxsError> {
+        match self.watch(NoxsWatch::Ends) {
+            // A kernel that does not know the flag says EINVAL.
+            Err(error) if error.is(libc::EOPNOTSUPP) || error.is(libc::EINVAL) => Ok(false),
+            result => result.map(|()| true),
+        }
     }
 
     /// Waits until there are changes, or a signal comes; `false` if neither did within `timeout`.

@@ -5,6 +5,7 @@
 //! - [`logger`]: what the C libraries have to say, brought to the `log` crate and into errors
 //! - [`ring`]: the console ring of a guest, copied
 //! - [`evtchn`]: an event channel of this domain
+//! - [`noxs_calls`]: the hypercalls of NoXS
 //! - [`noxs_node`]: the ioctls of /dev/xen/noxs_backend
 //! - [`convert`]: between C structures and the types of this crate
 //!
@@ -14,6 +15,7 @@ pub(crate) mod builder;
 mod convert;
 pub(crate) mod evtchn;
 pub(crate) mod logger;
+mod noxs_calls;
 pub(crate) mod noxs_node;
 pub(crate) mod ring;
 pub(crate) mod xenctrl;

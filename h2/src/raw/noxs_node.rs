@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::mem::size_of;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use noxs::device::Class;
@@ -14,7 +14,7 @@ use noxs::keys::PRIVATE_MAX;
 
 use crate::device::DeviceState;
 use crate::id::{DomId, GrantRef, Port};
-use crate::seam::{NoxsChange, NoxsListed, NoxsName, NoxsNode, NoxsRead, NoxsWatch, NoxsWhich};
+use crate::seam::{NoxsChange, NoxsListed, NoxsName, NoxsNews, NoxsNode, NoxsRead, NoxsWatch, NoxsWhich};
 
 /// Devices that a list has room for at first.
 const ROOM: usize = 64;
@@ -27,6 +27,7 @@ const CHANGES: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Node {
     file: File,
+    path: PathBuf,
 }
 
 /// The argument of an ioctl of the node.
@@ -57,7 +58,7 @@ impl Node {
     /// Opens the node; `None` if this kernel has none.
     pub(crate) fn open(path: &Path) -> io::Result<Option<Self>> {
         match OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(path) {
-            Ok(file) => Ok(Some(Self { file })),
+            Ok(file) => Ok(Some(Self { file, path: path.to_owned() })),
             Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENODEV | libc::ENXIO)) => Ok(None),
             Err(error) => Err(error),
         }
@@ -113,17 +114,26 @@ fn milliseconds(timeout: Duration) -> u32 {
 fn listed(info: &ioctl::Info) -> Option<NoxsListed> {
     Some(NoxsListed {
         name: name(&info.device)?,
-        backend_state: DeviceState::of_number(info.backend_state),
-        frontend_state: DeviceState::of_number(info.frontend_state),
+        backend_state: DeviceState::from(info.backend_state),
+        frontend_state: DeviceState::from(info.frontend_state),
         grant: GrantRef::new(info.grant),
         port: Port::new(info.port),
     })
 }
 
-/// The changes in bytes that reading the node gave.
-fn changes(bytes: &[u8]) -> Vec<NoxsChange> {
+/// Adds the news in bytes that reading the node gave.
+fn add_news(news: &mut NoxsNews, bytes: &[u8]) {
     let (events, _) = bytes.as_chunks::<{ size_of::<ioctl::Event>() }>();
-    events.iter().filter_map(change).collect()
+    for event in events {
+        news.domain_ended |= what(event) & ioctl::EVENT_DOMAINS != 0;
+        news.devices.extend(change(event));
+    }
+}
+
+/// The event's flags.
+fn what(event: &[u8; size_of::<ioctl::Event>()]) -> u32 {
+    let (words, _) = event.as_chunks::<4>();
+    words.get(6).copied().map_or(0, u32::from_ne_bytes)
 }
 
 /// Reads `struct noxs_event`, whose offsets the crate `noxs` checks.
@@ -133,11 +143,11 @@ fn change(event: &[u8; size_of::<ioctl::Event>()]) -> Option<NoxsChange> {
     let (class, _) = event.split_first_chunk::<8>()?;
     let [low, high, _, _] = word(3).to_ne_bytes();
     let device = DeviceName { class: *class, id: word(2), domain: u16::from_ne_bytes([low, high]), reserved: 0 };
-    let has = |flag: u32| word(6) & flag != 0;
+    let has = |flag: u32| what(event) & flag != 0;
     Some(NoxsChange {
         name: name(&device)?,
-        backend_state: DeviceState::of_number(word(4)),
-        frontend_state: DeviceState::of_number(word(5)),
+        backend_state: DeviceState::from(word(4)),
+        frontend_state: DeviceState::from(word(5)),
         gone: has(ioctl::EVENT_GONE),
         frontend: has(ioctl::EVENT_FRONTEND),
         backend: has(ioctl::EVENT_BACKEND),
@@ -197,8 +207,8 @@ impl NoxsNode for Node {
         keys.truncate(usize::try_from(read.keys_length).unwrap_or(0));
         Ok(NoxsRead {
             keys,
-            backend_state: DeviceState::of_number(read.backend_state),
-            frontend_state: DeviceState::of_number(read.frontend_state),
+            backend_state: DeviceState::from(read.backend_state),
+            frontend_state: DeviceState::from(read.frontend_state),
             backend_generation: read.backend_generation,
             frontend_generation: read.frontend_generation,
             grant: GrantRef::new(read.grant),
@@ -231,22 +241,30 @@ impl NoxsNode for Node {
                 (DeviceName { domain: domain.get(), ..DeviceName::default() }, ioctl::WATCH_DOMAIN)
             }
             NoxsWatch::All => (DeviceName::default(), ioctl::WATCH_ALL),
+            NoxsWatch::Ends => (DeviceName::default(), ioctl::WATCH_DOMAINS),
         };
         self.call(&mut ioctl::Watch { device, flags, reserved: 0 })
     }
 
-    fn changes(&self) -> io::Result<Vec<NoxsChange>> {
-        let mut found = Vec::new();
+    fn another(&self) -> io::Result<Box<dyn NoxsNode>> {
+        match Self::open(&self.path)? {
+            Some(node) => Ok(Box::new(node)),
+            None => Err(io::Error::from_raw_os_error(libc::ENODEV)),
+        }
+    }
+
+    fn news(&self) -> io::Result<NoxsNews> {
+        let mut news = NoxsNews::default();
         loop {
             let mut bytes = [0; CHANGES * size_of::<ioctl::Event>()];
             match (&self.file).read(&mut bytes) {
                 Ok(read) => {
-                    found.extend(changes(bytes.get(..read).unwrap_or_default()));
+                    add_news(&mut news, bytes.get(..read).unwrap_or_default());
                     if read < bytes.len() {
-                        return Ok(found);
+                        return Ok(news);
                     }
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(found),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(news),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
@@ -273,10 +291,18 @@ mod tests {
             frontend: true,
             backend: false,
         };
-        assert_eq!(changes(EVENT), [expected]);
+        let news = |bytes: &[u8]| {
+            let mut news = NoxsNews::default();
+            add_news(&mut news, bytes);
+            (news.devices, news.domain_ended)
+        };
+        assert_eq!(news(EVENT), (vec![expected], false));
         // What is no whole event, or names no device, is left out.
-        assert_eq!(changes(&EVENT[..31]), []);
-        assert_eq!(changes(&[EVENT, &[0; 32], EVENT].concat()), [expected, expected]);
+        assert_eq!(news(&EVENT[..31]), (vec![], false));
+        assert_eq!(news(&[EVENT, &[0; 32], EVENT].concat()), (vec![expected, expected], false));
+        let mut ended = [0; 32];
+        ended[24] = 8;
+        assert_eq!(news(&[&ended, EVENT].concat()), (vec![expected], true));
         assert_eq!(super::name(&raw(name)), Some(name));
     }
 
@@ -298,7 +324,7 @@ mod tests {
         ] {
             assert_eq!(result.unwrap_err().raw_os_error(), Some(libc::ENOTTY));
         }
-        assert_eq!(node.changes().unwrap(), []);
+        assert_eq!(node.news().unwrap(), NoxsNews::default());
     }
 
     #[test]

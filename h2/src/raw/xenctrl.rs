@@ -9,17 +9,18 @@ use std::ptr::{self, NonNull};
 use std::rc::Rc;
 
 use h2_sys as sys;
+use noxs::device::Class;
 
 use super::builder::ImageBuilder;
-use super::convert;
 use super::logger::Logger;
+use super::{convert, noxs_calls};
 use crate::config::TscMode;
 use crate::console_ring;
 use crate::error::{CallError, OpenError};
 use crate::host::{HostInfo, Scheduler, SchedulerParams};
 use crate::id::{DomId, Gfn, KiB, Port};
 use crate::info::DomainInfo;
-use crate::seam::{BuildParams, Builder, HvmParam, Hypercalls, NewDomain};
+use crate::seam::{BuildParams, Builder, HvmParam, Hypercalls, NewDomain, NoxsDevice, NoxsPage};
 
 /// An open `xc_interface`, closed on drop.
 pub(crate) struct Handle {
@@ -43,6 +44,12 @@ impl Drop for Handle {
 impl Handle {
     pub(super) fn as_ptr(&self) -> *mut sys::xc_interface {
         self.xch.as_ptr()
+    }
+
+    /// The library's own way to hypercalls, for those that it does not know.
+    pub(super) fn calls(&self) -> *mut sys::xencall_handle {
+        // SAFETY: the interface is open; what this returns belongs to it.
+        unsafe { sys::xc_interface_xcall_handle(self.xch.as_ptr()) }
     }
 
     /// Runs one call of the library, and turns -1 and errno into a [`CallError`]: the one place for libxc's return convention.
@@ -391,5 +398,21 @@ impl Hypercalls for Xenctrl {
         // SAFETY: the handle is open.
         self.call("xc_hvm_param_set", domain, |xch, id| unsafe { sys::xc_hvm_param_set(xch, id, param, value) })?;
         Ok(())
+    }
+
+    fn noxs_abi(&self) -> Result<Option<u32>, CallError> {
+        noxs_calls::abi(&self.handle)
+    }
+
+    fn noxs_add(&self, domain: DomId, device: &NoxsDevice) -> Result<(), CallError> {
+        noxs_calls::add(&self.handle, domain, device)
+    }
+
+    fn noxs_remove(&self, domain: DomId, class: Class, id: u32, backend: DomId) -> Result<(), CallError> {
+        noxs_calls::remove(&self.handle, domain, class, id, backend)
+    }
+
+    fn noxs_page(&self, domain: DomId) -> Result<NoxsPage, CallError> {
+        noxs_calls::page(&self.handle, domain)
     }
 }

@@ -16,13 +16,18 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
+use ::noxs::device::Class;
+
 use crate::config::{GuestType, TscMode};
 use crate::error::CallError;
 use crate::host::{HostInfo, Scheduler, SchedulerParams};
 use crate::id::{DomId, Gfn, KiB, MiB, Port};
 use crate::info::DomainInfo;
 
-pub use self::noxs::{NoxsChange, NoxsListed, NoxsName, NoxsNode, NoxsRead, NoxsWatch, NoxsWhich};
+pub use self::noxs::{
+    NoxsChange, NoxsDevice, NoxsListed, NoxsName, NoxsNews, NoxsNode, NoxsPage, NoxsRead, NoxsSlot, NoxsWatch,
+    NoxsWhich,
+};
 
 /// What a new domain is to be: the argument of `XEN_DOMCTL_createdomain`.
 #[derive(Debug, Clone)]
@@ -154,6 +159,14 @@ pub trait Hypercalls: fmt::Debug {
     fn hvm_param(&self, domain: DomId, param: HvmParam) -> Result<u64, CallError>;
     /// Sets an HVM parameter (`xc_hvm_param_set`).
     fn set_hvm_param(&self, domain: DomId, param: HvmParam, value: u64) -> Result<(), CallError>;
+    /// The NoXS ABI that the hypervisor speaks; `None` if it has no NoXS (`XENMEM_noxs_op`, query).
+    fn noxs_abi(&self) -> Result<Option<u32>, CallError>;
+    /// Adds a device to a guest's device page, and tells the guest (`XEN_DOMCTL_noxs_op`, add).
+    fn noxs_add(&self, domain: DomId, device: &NoxsDevice) -> Result<(), CallError>;
+    /// Removes the device with this class, id and backend (`XEN_DOMCTL_noxs_op`, remove).
+    fn noxs_remove(&self, domain: DomId, class: Class, id: u32, backend: DomId) -> Result<(), CallError>;
+    /// What is in a guest's device page (`XEN_DOMCTL_noxs_op`, list).
+    fn noxs_page(&self, domain: DomId) -> Result<NoxsPage, CallError>;
 }
 
 /// One guest on its way to its first instruction, over libxenguest's image builder: first [`populate`](Self::populate), then

@@ -1,4 +1,4 @@
-//! The kernel's part of the NoXS plane: the ioctls of /dev/xen/noxs_backend.
+//! The NoXS plane: devices in the device page, which is the hypervisor's, and the kernel's part, the ioctls of /dev/xen/noxs_backend.
 //!
 //! Keys cross the seam in their encoding, as the kernel takes and gives them ([`noxs::keys`]).
 
@@ -37,6 +37,41 @@ impl fmt::Display for NoxsName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}/{}", self.class, self.domain, self.id)
     }
+}
+
+/// A device in a device page: how the guest reaches its control page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NoxsDevice {
+    /// What it is.
+    pub class: Class,
+    /// Which of its class.
+    pub id: u32,
+    /// The domain at its other end.
+    pub backend: DomId,
+    /// The control page, in the backend's grant table.
+    pub grant: GrantRef,
+    /// The backend's port for the guest.
+    pub port: Port,
+}
+
+/// A device where it lies in the page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NoxsSlot {
+    /// The slot's number.
+    pub slot: u32,
+    /// The slot's count of changes.
+    pub sequence: u32,
+    /// The device.
+    pub device: NoxsDevice,
+}
+
+/// A guest's device page at a moment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NoxsPage {
+    /// The page's count of changes.
+    pub generation: u32,
+    /// Its devices, in the order of their slots.
+    pub slots: Vec<NoxsSlot>,
 }
 
 /// Whose keys are read.
@@ -93,6 +128,8 @@ pub enum NoxsWatch {
     Domain(DomId),
     /// Those of all devices.
     All,
+    /// The ends of domains, whether they have devices or not.
+    Ends,
 }
 
 /// What has changed of a device (`struct noxs_event`): changes that nobody has read yet are one, with the newest states.
@@ -112,6 +149,15 @@ pub struct NoxsChange {
     pub backend: bool,
 }
 
+/// What an open node has to tell.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NoxsNews {
+    /// Devices that changed.
+    pub devices: Vec<NoxsChange>,
+    /// Some domain has shut down or is gone.
+    pub domain_ended: bool,
+}
+
 /// An open /dev/xen/noxs_backend; each has its own watches. The descriptor is readable while there are changes to be told.
 pub trait NoxsNode: fmt::Debug + AsFd {
     /// Makes a device (`NOXS_IOC_CREATE`).
@@ -129,7 +175,9 @@ pub trait NoxsNode: fmt::Debug + AsFd {
     /// From now on changes of these are told, too (`NOXS_IOC_WATCH`).
     fn watch(&self, watch: NoxsWatch) -> io::Result<()>;
     /// The changes that nobody has read yet; none is no failure (`read`).
-    fn changes(&self) -> io::Result<Vec<NoxsChange>>;
+    fn news(&self) -> io::Result<NoxsNews>;
+    /// Opens the node once more: without watches.
+    fn another(&self) -> io::Result<Box<dyn NoxsNode>>;
     /// Waits until there are changes: `false` if there were none within `timeout` (`poll`).
     fn wait(&self, timeout: Duration) -> io::Result<bool> {
         // Rounded up: the rest of a millisecond must not become a busy loop.

@@ -22,6 +22,7 @@ use uuid::Uuid;
 
 use super::names::Owner;
 use super::{StateDir, failed};
+use crate::config::Plane;
 use crate::error::StateError;
 use crate::id::DomId;
 
@@ -41,6 +42,15 @@ pub(crate) struct Unfinished {
     pub(crate) domain: Option<DomId>,
     /// The builder.
     pub(crate) pid: u32,
+    /// It is to have no Xenstore.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) noxs: bool,
+}
+
+impl Unfinished {
+    pub(crate) fn plane(&self) -> Plane {
+        if self.noxs { Plane::Noxs } else { Plane::Xenstore }
+    }
 }
 
 /// A mark that this process holds. Dropping it leaves the file, as dying does; [`finish`](Self::finish) removes it.
@@ -54,13 +64,14 @@ pub(crate) struct Mark {
 
 impl Mark {
     /// Makes a mark for a new guest.
-    pub(crate) fn new(state: &StateDir, name: &str, uuid: Uuid) -> Result<Self, StateError> {
+    pub(crate) fn new(state: &StateDir, name: &str, uuid: Uuid, plane: Plane) -> Result<Self, StateError> {
         let mut bytes = *Uuid::new_v4().as_bytes();
         bytes[..PREFIX.len()].copy_from_slice(&PREFIX);
         let handle = Uuid::from_bytes(bytes);
         let path = state.path(FOLDER, &handle.to_string());
         let file = Self::create(&path)?;
-        let record = Unfinished { name: name.to_owned(), uuid, domain: None, pid: process::id() };
+        let noxs = plane == Plane::Noxs;
+        let record = Unfinished { name: name.to_owned(), uuid, domain: None, pid: process::id(), noxs };
         let mut mark = Self { handle, path, record, file };
         mark.write()?;
         Ok(mark)

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{StateDir, failed, optional};
-use crate::config::{ConfigError, GuestConfig};
+use crate::config::{ConfigError, GuestConfig, Plane};
 use crate::error::StateError;
 use crate::id::{DomId, Gfn, Port};
 
@@ -53,6 +53,11 @@ impl GuestRecord {
     pub(crate) fn with_config(self, config: &GuestConfig) -> Result<Self, ConfigError> {
         let new = Self::new(self.uuid, config)?;
         Ok(Self { name: new.name, config: new.config, ..self })
+    }
+
+    /// A guest whose console we know has no Xenstore, by which others would find it.
+    pub(crate) fn plane(&self) -> Plane {
+        if self.console.is_some() { Plane::Noxs } else { Plane::Xenstore }
     }
 
     pub(crate) fn config(&self) -> Result<GuestConfig, ConfigError> {

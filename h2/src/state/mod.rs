@@ -3,7 +3,8 @@
 //! ```text
 //! building/<mark>       one file for each guest that is being built; its builder holds a lock on it (flock), which the
 //!                       kernel lets go when the builder dies, however it dies
-//! guests/<domid>.json   the configuration of each finished guest
+//! guests/<domid>.json   the configuration of each finished guest, and where its console is if it has no Xenstore
+//! console/<domid>       the socket at which xendevd offers that console
 //! held/<uuid>           locked by whoever ends a guest or starts it again
 //! restarts/<uuid>.json  a guest between two lives: its old domain goes or is gone, the new one is not there yet
 //! names/<name>          a symbolic link that says whose name it is: build:<mark>:<pid> or guest:<domid>:<uuid>
@@ -34,6 +35,7 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::{Flock, FlockArg};
 
 use crate::error::StateError;
+use crate::id::DomId;
 
 /// What a change is made in before it takes its place. There is one, under the lock, so what a killed process leaves of it
 /// is overwritten by the next change.
@@ -83,6 +85,11 @@ impl StateDir {
             }
         }
         Ok(())
+    }
+
+    /// Where xendevd lets others attach to the console of a guest without Xenstore.
+    pub(crate) fn console_socket(&self, domain: DomId) -> PathBuf {
+        self.root.join("console").join(domain.to_string())
     }
 
     fn path(&self, folder: &str, name: &str) -> PathBuf {

@@ -117,6 +117,7 @@ fn set(state: &StateDir, name: &str, owner: Owner) -> Result<(), StateError> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::config::Plane;
     use crate::state::building::{self, Mark};
 
     /// As a builder does; guests are alive or not as told, builders as their marks say.
@@ -132,10 +133,10 @@ mod tests {
     fn a_name_has_one_owner() {
         let (_folder, state) = StateDir::temporary();
         let uuid = Uuid::new_v4();
-        let mark = Mark::new(&state, "web", uuid).unwrap();
+        let mark = Mark::new(&state, "web", uuid, Plane::Xenstore).unwrap();
         reserve_with(&state, &mark, false).unwrap();
         // flock belongs to the open file, so a second mark in the same process is a competitor as any other is.
-        let other = Mark::new(&state, "web", Uuid::new_v4()).unwrap();
+        let other = Mark::new(&state, "web", Uuid::new_v4(), Plane::Xenstore).unwrap();
         assert!(matches!(reserve_with(&state, &other, false), Err(Owner::Building { .. })));
 
         let domain = DomId::new(7).unwrap();
@@ -149,20 +150,20 @@ mod tests {
     #[test]
     fn a_dead_builders_name_is_free() {
         let (_folder, state) = StateDir::temporary();
-        let mark = Mark::new(&state, "web", Uuid::new_v4()).unwrap();
+        let mark = Mark::new(&state, "web", Uuid::new_v4(), Plane::Xenstore).unwrap();
         reserve_with(&state, &mark, false).unwrap();
         drop(mark);
         let orphans = building::orphans(&state).unwrap();
         assert_eq!(orphans.len(), 1);
         drop(orphans);
-        let other = Mark::new(&state, "web", Uuid::new_v4()).unwrap();
+        let other = Mark::new(&state, "web", Uuid::new_v4(), Plane::Xenstore).unwrap();
         reserve_with(&state, &other, true).unwrap();
     }
 
     #[test]
     fn a_live_builder_is_no_orphan() {
         let (_folder, state) = StateDir::temporary();
-        let mark = Mark::new(&state, "web", Uuid::new_v4()).unwrap();
+        let mark = Mark::new(&state, "web", Uuid::new_v4(), Plane::Xenstore).unwrap();
         assert!(building::orphans(&state).unwrap().is_empty());
         assert!(building::is_live(&state, mark.handle()).unwrap());
     }

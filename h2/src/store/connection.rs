@@ -29,7 +29,7 @@ pub(super) struct Connection {
 }
 
 /// Where the daemon of this domain listens: libxenstore's rules.
-fn socket() -> PathBuf {
+pub(super) fn socket() -> PathBuf {
     let folder = || std::env::var_os("XENSTORED_RUNDIR").map_or_else(|| PathBuf::from("/run/xenstored"), PathBuf::from);
     std::env::var_os("XENSTORED_PATH").map_or_else(|| folder().join("socket"), PathBuf::from)
 }

@@ -45,6 +45,11 @@ impl Store {
         Ok(store)
     }
 
+    /// Whether there is a daemon in this domain that could be connected to. One in another domain is not seen.
+    pub(crate) fn is_here() -> bool {
+        connection::socket().exists()
+    }
+
     pub(crate) fn over(calls: Box<dyn StoreCalls>) -> Self {
         Self { calls, operations: Cell::new(0) }
     }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use h2::config::GuestType;
+use h2::config::{GuestType, Plane};
 use h2::{BootImage, CreateError, DomId, Domain, GuestConfig, Hypervisor};
 use h2_fake::{FakeHost, Snapshot};
 use tempfile::TempDir;
@@ -16,6 +16,9 @@ pub(crate) const TYPES: [GuestType; 2] = [GuestType::Pv, GuestType::Pvh];
 
 /// The guest that most tests make.
 pub(crate) const NAME: &str = "web";
+
+/// A file that says that the guests of this folder have no Xenstore.
+const NOXS: &str = "noxs";
 
 /// A fake host, and a folder with the state directory and images.
 pub(crate) struct Bench {
@@ -26,11 +29,34 @@ pub(crate) struct Bench {
 impl Bench {
     /// A host on which a guest has been made and destroyed, so that the directories are there that outlive guests.
     pub(crate) fn new() -> Self {
+        Self::with(Plane::Xenstore)
+    }
+
+    /// A host with NoXS and without xenstored, whose guests have no Xenstore.
+    pub(crate) fn noxs() -> Self {
+        Self::with(Plane::Noxs)
+    }
+
+    /// A host of each plane.
+    pub(crate) fn planes() -> [Self; 2] {
+        [Self::new(), Self::noxs()]
+    }
+
+    fn with(plane: Plane) -> Self {
         let bench = Self { host: FakeHost::new(), folder: tempfile::tempdir().unwrap() };
+        if plane == Plane::Noxs {
+            bench.host.set_noxs(true, true);
+            bench.host.set_xenstored(false);
+            fs::write(bench.folder.path().join(NOXS), "").unwrap();
+        }
         write_images(bench.folder.path());
         let hypervisor = bench.open();
         bench.start(&hypervisor, &bench.config(GuestType::Pv, "first")).unwrap().destroy().unwrap();
         bench
+    }
+
+    pub(crate) fn plane(&self) -> Plane {
+        if self.folder().join(NOXS).exists() { Plane::Noxs } else { Plane::Xenstore }
     }
 
     /// The folder that the state directory and the images are in.
@@ -87,6 +113,9 @@ pub(crate) fn config(folder: &Path, guest_type: GuestType, name: &str) -> GuestC
         config["vifs"] = serde_json::json!([{ "ip": "10.77.0.9", "rate": "10Mb/s" }]);
         config["vbds"] =
             serde_json::json!([{ "target": folder.join("disk"), "type": "file", "vdev": "xvda", "access": "w" }]);
+    }
+    if folder.join(NOXS).exists() {
+        config["xen"] = serde_json::json!({ "dev_method": "noxs" });
     }
     GuestConfig::from_json(&config.to_string(), "test").unwrap()
 }

@@ -43,6 +43,8 @@ pub struct Found {
     pub owner: Option<DeviceId>,
     /// Whether the kernel releases it by itself.
     pub sealed: bool,
+    /// Whether it takes no writes.
+    pub read_only: bool,
 }
 
 impl Attachment {
@@ -148,7 +150,13 @@ fn used() -> Vec<u32> {
 /// [`io::Error`] of the kernel's.
 pub fn look(number: u32) -> io::Result<Option<Found>> {
     let status = LoopDevice::open(number, false)?.status()?;
-    Ok(status.map(|status| Found { number, backing: status.backing, owner: owner(&status), sealed: status.autoclear }))
+    Ok(status.map(|status| Found {
+        number,
+        backing: status.backing,
+        owner: owner(&status),
+        sealed: status.autoclear,
+        read_only: status.read_only,
+    }))
 }
 
 /// All loop devices that are in use. Those that cannot be looked at are left out, and logged.

@@ -17,6 +17,7 @@ mod mounts;
 mod refusal;
 mod target;
 
+pub(crate) use self::attach::LOOP_MAJOR;
 pub use self::attach::{Attachment, Found, look, release_left_over, scan};
 pub use self::claims::{Claims, Conflict};
 pub use self::format::ImageFormat;

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Instant;
 
+use h2::error::OpenError;
 use loopctl::Backing;
 
 use crate::disk::{Attachment, Found, Refusal, Target};
@@ -18,6 +19,8 @@ pub(super) enum Done {
     Adopted(io::Result<Option<(Attachment, Backing)>>),
     Sealed(io::Result<()>),
     Scanned(Vec<Found>),
+    /// Whether xenstored answers.
+    Reached(Result<(), OpenError>),
     Undone,
 }
 

@@ -7,8 +7,9 @@ use super::disk::{Disk, Done, MANY_LOOKS, Phase};
 use crate::device::DeviceId;
 use crate::disk::{Attachment, Identity, Refusal, Target, look};
 use crate::nodes::{DeviceNumbers, NodeError, VbdNodes};
+use crate::plane::PlaneError;
 use crate::script::Action;
-use crate::xenstore::{XenstoreError, chain};
+use crate::xenstore::chain;
 
 /// How long until a disk whose holder is leaving is tried again.
 const AGAIN: Duration = Duration::from_millis(100);
@@ -25,7 +26,7 @@ impl Hotplug {
         if let Some(disk) = self.disks.get(&device) {
             // The sweep was faster than the uevent, unless there is a new device behind a removal that was lost.
             let under_way = !disk.is_settled();
-            if under_way || matches!(self.xenstore.hotplug_status(device), Ok(Some(_))) {
+            if under_way || matches!(self.planes.hotplug_status(device), Ok(Some(_))) {
                 return;
             }
             self.forget_disk(device);
@@ -45,14 +46,15 @@ impl Hotplug {
 
     /// Begins with a disk that is on the bus. `ours` are the loop devices that carry its mark.
     pub(super) fn start_disk(&mut self, device: DeviceId, ours: &[u32]) {
-        let read = |this: &mut Self| -> Result<Option<Nodes>, XenstoreError> {
-            let status = this.xenstore.hotplug_status(device)?;
+        let read = |this: &mut Self| -> Result<Option<Nodes>, PlaneError> {
+            let mut nodes = this.planes.nodes(device)?;
+            let status = nodes.hotplug_status()?;
             // What another program has connected is none of our work, but its file is in use.
-            let others = status.as_deref() != Some("connected") && this.is_others(device)?;
-            if others || this.xenstore.node(device, "frontend-id")?.is_none() {
+            let others = status.as_deref() != Some("connected") && nodes.is_others()?;
+            if others || !nodes.is_there()? {
                 return Ok(None);
             }
-            let nodes = VbdNodes::read(device, |node| this.xenstore.node(device, node))?;
+            let nodes = VbdNodes::read(device, |node| nodes.get(node))?;
             Ok(Some((nodes, status)))
         };
         let (nodes, status) = match read(self) {
@@ -74,7 +76,7 @@ impl Hotplug {
         disk.script.clone_from(&nodes.script);
         match status.as_deref() {
             Some("error") => {
-                let said = self.xenstore.node(device, "hotplug-error").ok().flatten().unwrap_or_default();
+                let said = self.planes.hotplug_error(device);
                 self.disk_failed(device, &said);
             }
             status => self.begin(device, nodes, status == Some("connected")),
@@ -157,7 +159,7 @@ impl Hotplug {
                 }
                 self.served(device);
             }
-            Done::Scanned(_) | Done::Undone => {}
+            Done::Scanned(_) | Done::Reached(_) | Done::Undone => {}
         }
     }
 
@@ -172,11 +174,11 @@ impl Hotplug {
                 self.claims.release(holder);
                 continue;
             }
-            if self.is_leaving(holder) {
+            if self.planes.is_leaving(holder) {
                 self.enter(device, Phase::Contended(target));
                 return self.look_again(device, Instant::now() + AGAIN);
             }
-            let (guest, other) = (self.xenstore.guest(device.domain), self.xenstore.guest(holder.domain));
+            let (guest, other) = (self.planes.guest(device.domain), self.planes.guest(holder.domain));
             let text = format!(
                 "vbd {} of {guest}: {} cannot be attached {mode}: vbd {} of {other} has it {}",
                 device.number,
@@ -200,15 +202,6 @@ impl Hotplug {
         }
     }
 
-    /// Whether a device's toolstack is taking it away.
-    fn is_leaving(&mut self, device: DeviceId) -> bool {
-        let mut node = |name| self.xenstore.node(device, name).ok().flatten();
-        // XenbusStateClosing and XenbusStateClosed of xen/include/public/io/xenbus.h.
-        node("frontend-id").is_none()
-            || node("online").as_deref() == Some("0")
-            || matches!(node("state").as_deref(), Some("5" | "6"))
-    }
-
     /// A block device is there for the disk: tells blkback and the toolstack.
     fn attached(&mut self, device: DeviceId, numbers: DeviceNumbers, attachment: Option<Attachment>) {
         let Some(disk) = self.disks.get_mut(&device) else { return self.undo(device, attachment) };
@@ -222,7 +215,7 @@ impl Hotplug {
             ("hotplug-error", None),
             ("hotplug-status", Some("connected".to_owned())),
         ];
-        match self.xenstore.answer(device, &nodes) {
+        match self.planes.answer(device, &nodes) {
             Ok(true) => {
                 log::info!("{device}: connected to {numbers}");
                 self.counters.disks += 1;
@@ -352,12 +345,17 @@ impl Hotplug {
 
     /// Forgets a disk, and undoes what was done for it as far as the guest does not have it.
     pub(super) fn forget_disk(&mut self, device: DeviceId) {
+        self.claims.release(device);
+        self.drop_disk(device);
+    }
+
+    /// As [`forget_disk`](Self::forget_disk), but nobody else may have what it had.
+    pub(super) fn drop_disk(&mut self, device: DeviceId) {
         let Some(disk) = self.disks.remove(&device) else { return };
         if let Some(due) = disk.due {
             self.timers.remove(&(due, device));
         }
         self.tickets.retain(|_, owner| *owner != device);
-        self.claims.release(device);
         if let Phase::Opening { attachment, .. } = disk.phase {
             self.undo(device, attachment);
         }

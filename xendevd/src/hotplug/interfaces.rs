@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use super::Hotplug;
 use crate::device::DeviceId;
 use crate::nodes::{NodeError, VifNodes};
+use crate::plane::PlaneError;
 use crate::script::Action;
 use crate::vif::{self, Plugged, VifError};
-use crate::xenstore::{XenstoreError, chain};
+use crate::xenstore::chain;
 
 /// An interface of a guest.
 #[derive(Debug, Default)]
@@ -32,11 +33,12 @@ impl Interface {
 
 impl Hotplug {
     pub(super) fn interface_online(&mut self, device: DeviceId) {
-        let read = |this: &mut Self| -> Result<Option<Result<VifNodes, NodeError>>, XenstoreError> {
-            if this.is_others(device)? || this.xenstore.node(device, "frontend-id")?.is_none() {
+        let read = |this: &mut Self| -> Result<Option<Result<VifNodes, NodeError>>, PlaneError> {
+            let mut nodes = this.planes.nodes(device)?;
+            if nodes.is_others()? || !nodes.is_there()? {
                 return Ok(None);
             }
-            VifNodes::read(device, |node| this.xenstore.node(device, node)).map(Some)
+            VifNodes::read(device, |node| nodes.get(node)).map(Some)
         };
         let nodes = match read(self) {
             Ok(Some(Ok(nodes))) => nodes,
@@ -62,8 +64,8 @@ impl Hotplug {
 
     fn plugged(&mut self, device: DeviceId, plugged: Plugged) {
         let nodes = [("hotplug-error", None), ("hotplug-status", Some("connected".to_owned()))];
-        let told = match self.xenstore.answer(device, &nodes) {
-            Ok(true) => self.xenstore.tell_mtu(device, plugged.mtu),
+        let told = match self.planes.answer(device, &nodes) {
+            Ok(true) => self.planes.tell_mtu(device, plugged.mtu),
             // Gone meanwhile; its interface goes with it.
             Ok(false) => return,
             Err(error) => Err(error),
@@ -96,8 +98,11 @@ impl Hotplug {
 
     /// An interface that is on the bus, and of which nothing is known.
     pub(super) fn learn_interface(&mut self, device: DeviceId) {
-        let read = self.is_others(device).and_then(|others| Ok((others, self.xenstore.hotplug_status(device)?)));
-        let status = match read {
+        let mut read = || -> Result<(bool, Option<String>), PlaneError> {
+            let mut nodes = self.planes.nodes(device)?;
+            Ok((nodes.is_others()?, nodes.hotplug_status()?))
+        };
+        let status = match read() {
             Ok((false, status)) => status,
             Ok((true, _)) => return,
             Err(error) => return self.abandon(device, &error),
@@ -107,7 +112,8 @@ impl Hotplug {
             None if !vif::exists(&mut self.links, device) => {}
             None => self.interface_online(device),
             Some("connected") => {
-                let nodes = VifNodes::read(device, |node| self.xenstore.node(device, node));
+                let nodes =
+                    self.planes.nodes(device).and_then(|mut nodes| VifNodes::read(device, |node| nodes.get(node)));
                 let mut interface = Interface { connected: true, ..Interface::default() };
                 if let Ok(Ok(nodes)) = nodes {
                     // Where somebody has put it since then, it stays.
@@ -117,7 +123,7 @@ impl Hotplug {
                 self.interfaces.insert(device, interface);
             }
             Some(_) => {
-                let said = self.xenstore.node(device, "hotplug-error").ok().flatten().unwrap_or_default();
+                let said = self.planes.hotplug_error(device);
                 self.interface_failed(device, &said);
             }
         }

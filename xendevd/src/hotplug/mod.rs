@@ -18,29 +18,28 @@
 mod disk;
 mod disks;
 mod interfaces;
+mod reach;
 mod sweep;
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
 use std::time::Instant;
-
-use h2::error::OpenError;
 
 use self::disk::{Disk, Done};
 use self::interfaces::Interface;
+use self::reach::Reach;
 use self::sweep::Sweep;
 use crate::bus::Bus;
 use crate::config::Config;
 use crate::device::{Class, DeviceId};
 use crate::disk::Claims;
 use crate::net::Links;
-use crate::nodes::SCRIPT_DIR;
-use crate::script::{Action, Finished, Scripts, is_hook};
+use crate::plane::{PlaneError, Planes};
+use crate::script::{Action, Finished, Scripts};
 use crate::workers::{Ticket, Workers};
-use crate::xenstore::{Xenstore, XenstoreError, chain};
+use crate::xenstore::chain;
 
 pub use self::view::Counters;
 
@@ -63,7 +62,8 @@ pub struct Hotplug {
     config: Config,
     bus: Bus,
     links: Links,
-    xenstore: Xenstore,
+    planes: Planes,
+    reach: Reach,
     workers: Workers<Done>,
     claims: Claims,
     scripts: Scripts,
@@ -78,16 +78,21 @@ pub struct Hotplug {
 }
 
 impl Hotplug {
-    /// Without any device yet, and without xenstored.
+    /// Without any device yet; the first sweep finds those that there are. xenstored need not be there.
     ///
     /// # Errors
     /// [`io::Error`] if the kernel has no socket for it.
     pub fn new(config: Config) -> io::Result<Self> {
+        let mut planes = Planes::default();
+        planes.noxs.open();
+        let mut sweep = Sweep::default();
+        sweep.want(false);
         Ok(Self {
             config,
             bus: Bus::default(),
             links: Links::open()?,
-            xenstore: Xenstore::default(),
+            planes,
+            reach: Reach::default(),
             workers: Workers::new()?,
             claims: Claims::default(),
             scripts: Scripts::default(),
@@ -95,7 +100,7 @@ impl Hotplug {
             interfaces: BTreeMap::new(),
             tickets: HashMap::new(),
             timers: BTreeSet::new(),
-            sweep: Sweep::default(),
+            sweep,
             counters: Counters::default(),
         })
     }
@@ -103,26 +108,6 @@ impl Hotplug {
     /// From now on works like this.
     pub fn configure(&mut self, config: Config) {
         self.config = config;
-    }
-
-    /// Connects to xenstored if there is no connection and it is time to try. Whether it has just been made.
-    ///
-    /// # Errors
-    /// Why it was not.
-    pub fn connect(&mut self, now: Instant) -> Result<bool, OpenError> {
-        let before = self.xenstore.is_connected();
-        self.xenstore.connect(now)?;
-        let made = !before && self.xenstore.is_connected();
-        if made {
-            self.want_sweep(false);
-        }
-        Ok(made)
-    }
-
-    /// Whether there is a connection to xenstored.
-    #[must_use]
-    pub fn is_connected(&self) -> bool {
-        self.xenstore.is_connected()
     }
 
     /// The workers' descriptor: readable when there are results.
@@ -134,12 +119,12 @@ impl Hotplug {
     /// xenstored's descriptor: readable when there are events.
     #[must_use]
     pub fn xenstored(&self) -> Option<OwnedFd> {
-        self.xenstore.descriptor()
+        self.planes.xenstore.descriptor()
     }
 
     /// Takes what xenstored has sent. To be called before each wait.
     pub fn take_store_events(&mut self) {
-        self.xenstore.take_events();
+        self.planes.xenstore.take_events();
     }
 
     /// The kernel has said something.
@@ -158,7 +143,11 @@ impl Hotplug {
     /// Workers have finished something.
     pub fn take_results(&mut self) {
         for (ticket, done) in self.workers.results() {
-            if self.sweep.is_scan(ticket) {
+            if self.reach.is_it(ticket) {
+                if let Done::Reached(result) = done {
+                    self.reach.done(result);
+                }
+            } else if self.sweep.is_scan(ticket) {
                 if let Done::Scanned(found) = done {
                     self.swept(&found);
                 }
@@ -203,19 +192,20 @@ impl Hotplug {
     #[must_use]
     pub fn next_tick(&self) -> Option<Instant> {
         let disks = self.timers.first().map(|(due, _)| *due);
-        [disks, self.scripts.next_end(), self.sweep.end(), self.xenstore.retry_at()].into_iter().flatten().min()
+        [disks, self.scripts.next_end(), self.sweep.due(), self.next_reach()].into_iter().flatten().min()
     }
 
     /// Whether nothing is under way: every device is served, or has failed for good.
     #[must_use]
     pub fn is_settled(&self) -> bool {
-        self.is_connected()
-            && !self.sweep.is_under_way()
+        !self.sweep.is_under_way()
+            && self.reach.nobody_waits()
             && self.scripts.count() == 0
             && self.disks.values().all(Disk::is_settled)
     }
 
     fn removed(&mut self, device: DeviceId) {
+        self.reach.forget(device);
         match device.class {
             Class::Vif => self.interface_offline(device),
             Class::Vbd => self.disk_removed(device),
@@ -227,13 +217,13 @@ impl Hotplug {
         if let Err(problem) = result {
             return self.fail(device, &format!("{device}: {problem}"));
         }
-        let answered = match self.xenstore.hotplug_status(device) {
+        let answered = match self.planes.hotplug_status(device) {
             Ok(Some(status)) if status == "error" => {
-                let said = self.xenstore.node(device, "hotplug-error").ok().flatten().unwrap_or_default();
+                let said = self.planes.hotplug_error(device);
                 return self.failed(device, &said);
             }
             Ok(Some(_)) => Ok(true),
-            Ok(None) => self.xenstore.answer(device, &[("hotplug-status", Some("connected".to_owned()))]),
+            Ok(None) => self.planes.answer(device, &[("hotplug-status", Some("connected".to_owned()))]),
             Err(error) => Err(error),
         };
         match answered {
@@ -257,7 +247,7 @@ impl Hotplug {
     fn fail(&mut self, device: DeviceId, text: &str) {
         log::warn!("{text}");
         let nodes = [("hotplug-error", Some(text.to_owned())), ("hotplug-status", Some("error".to_owned()))];
-        match self.xenstore.answer(device, &nodes) {
+        match self.planes.answer(device, &nodes) {
             Ok(true) => self.failed(device, text),
             // Nobody waits for it any more; its uevent comes.
             Ok(false) => log::debug!("{device} is gone"),
@@ -274,26 +264,25 @@ impl Hotplug {
         }
     }
 
-    /// xenstored did not take part: what was done for the device is undone, and the next sweep begins anew.
-    fn abandon(&mut self, device: DeviceId, error: &XenstoreError) {
-        log::warn!("{device}: {}; it is looked at again later", chain(error));
+    /// xenstored or the kernel did not take part: what was done for the device is undone, and another sweep begins anew.
+    fn abandon(&mut self, device: DeviceId, error: &PlaneError) {
+        let is_gone = !self.bus.has(device);
+        let waits = !is_gone && matches!(error, PlaneError::Xenstore(_)) && !self.is_connected();
         match device.class {
             Class::Vif => _ = self.interfaces.remove(&device),
+            // What it has stays its own.
+            Class::Vbd if waits => self.drop_disk(device),
             Class::Vbd => self.forget_disk(device),
         }
-        self.want_sweep(false);
-    }
-
-    /// Whether another program serves this device: libxl runs a script for each device of its guests, and only where that script is our hook does it
-    /// leave the work to us. What chaos attaches to a guest of libxl's says so.
-    fn is_others(&mut self, device: DeviceId) -> Result<bool, XenstoreError> {
-        if !self.xenstore.is_libxls(device.domain)?
-            || self.xenstore.node(device, "toolstack")?.as_deref() == Some("chaos")
-        {
-            return Ok(false);
+        if is_gone {
+            return log::debug!("{device} is gone");
         }
-        let script = self.xenstore.node(device, "script")?.unwrap_or_default();
-        Ok(!is_hook(&Path::new(SCRIPT_DIR).join(script)))
+        if waits {
+            // The connection brings a sweep with it.
+            return self.reach.wait(device, error);
+        }
+        log::warn!("{device}: {}; it is looked at again later", chain(error));
+        self.sweep.want_later(Instant::now());
     }
 
     /// What became of a device: `None` as long as that is not known.

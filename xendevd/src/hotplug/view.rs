@@ -90,7 +90,7 @@ impl Hotplug {
         });
         let mut all: Vec<DeviceStatus> = disks.chain(interfaces).collect();
         for device in &mut all {
-            device.guest = self.xenstore.read(&format!("/local/domain/{}/name", device.domain)).ok().flatten();
+            device.guest = self.planes.name(device.domain);
         }
         all
     }

@@ -11,25 +11,47 @@ use h2::store::Store;
 use h2::{Error, Hypervisor};
 use uuid::Uuid;
 
+use super::left::Left;
 use super::pace::{Pace, Plan};
+use crate::guests::Guests;
 use crate::protocol::RestartStatus;
-use crate::xenstore::chain;
+use crate::xenstore::{chain, daemon_listens};
 
 /// xenstored's own watch for domains that have ended (docs/misc/xenstore.txt).
 const DOMAIN_ENDED: &str = "@releaseDomain";
 
+/// How long until the next try to reach xenstored; then twice as long, up to the last.
+const FIRST_RETRY: Duration = Duration::from_millis(500);
+const LAST_RETRY: Duration = Duration::from_secs(30);
+
+/// Unfinished guests are looked for this often, where ended ones are looked for all the time.
+const REAP: Duration = Duration::from_secs(10);
+
 /// What keeps guests alive that are to be.
 #[derive(Debug, Default)]
 pub(super) struct Keeper {
-    session: Option<(Hypervisor, Store)>,
+    session: Option<Session>,
+    guests: Guests,
+    reaped: Option<Instant>,
     pace: Pace,
     /// What went wrong with whom the last time.
     errors: HashMap<Uuid, String>,
     restarts: Vec<(RestartStatus, Option<Instant>)>,
 }
 
+/// What it is done with.
+#[derive(Debug)]
+struct Session {
+    hypervisor: Hypervisor,
+    /// xenstored need not be there: then it is asked for again after a while.
+    store: Option<Store>,
+    retry_at: Instant,
+    retry: Duration,
+    left: Left,
+}
+
 impl Keeper {
-    /// Connects to the hypervisor and to xenstored, if that is not done. Whether it was done now.
+    /// Connects to the hypervisor, if that is not done. Whether it was done now.
     pub(super) fn open(&mut self) -> Result<bool, OpenError> {
         if self.session.is_some() {
             return Ok(false);
@@ -39,27 +61,59 @@ impl Keeper {
         if let Err(error) = hypervisor.list() {
             log::warn!("domains cannot be listed: {}", chain(&error));
         }
-        let store = Store::open()?;
-        store
-            .add_watch(DOMAIN_ENDED, "ended")
-            .map_err(|error| OpenError::StoreNotAnswering { reason: chain(&error) })?;
-        self.session = Some((hypervisor, store));
+        let left = Left::open()?;
+        self.session = Some(Session { hypervisor, store: None, retry_at: Instant::now(), retry: FIRST_RETRY, left });
+        self.reaped = None;
         Ok(true)
     }
 
+    /// Connects to xenstored, if that is not done, it seems to be there, and it is time to.
+    pub(super) fn connect(&mut self, now: Instant) {
+        let Some(session) = self.session.as_mut().filter(|session| session.store.is_none() && now >= session.retry_at)
+        else {
+            return;
+        };
+        // Behind the kernel's driver there may be one in another domain. Without one there, too, this takes its time.
+        if !daemon_listens() && session.left.can_be() {
+            session.retry_at = now + FIRST_RETRY;
+            return;
+        }
+        let connected = Store::open().and_then(|store| {
+            let watched = store.add_watch(DOMAIN_ENDED, "ended");
+            watched.map(|()| store).map_err(|error| OpenError::StoreNotAnswering { reason: chain(&error) })
+        });
+        match connected {
+            Ok(store) => (session.store, session.retry) = (Some(store), FIRST_RETRY),
+            Err(error) => {
+                if session.retry == FIRST_RETRY {
+                    log::warn!("guests with Xenstore that end are not looked after now: {}", chain(&error));
+                }
+                session.retry_at = Instant::now() + session.retry;
+                session.retry = (session.retry * 2).min(LAST_RETRY);
+            }
+        }
+    }
+
+    /// Whether xenstored tells of every guest that ends.
+    pub(super) fn hears_of_all(&self) -> bool {
+        self.session.as_ref().is_some_and(|session| session.store.is_some() && !session.left.can_be())
+    }
+
     pub(super) fn descriptor(&self) -> Option<OwnedFd> {
-        self.session.as_ref()?.1.descriptor().ok()
+        self.session.as_ref()?.store.as_ref()?.descriptor().ok()
     }
 
     /// Takes the events that have come. Whether there were some.
     pub(super) fn take_events(&mut self) -> bool {
         let mut any = false;
-        while let Some((_, store)) = &self.session {
+        while let Some(session) = &mut self.session {
+            let Some(store) = &session.store else { break };
             match store.next_event(Duration::ZERO) {
                 Ok(Some(_)) => any = true,
                 Ok(None) => break,
                 Err(error) => {
                     log::warn!("{}", chain(&error));
+                    // The library's own connection is broken as well.
                     self.session = None;
                 }
             }
@@ -79,18 +133,16 @@ impl Keeper {
         self.restarts.clone()
     }
 
-    /// Looks at all guests that have ended, and does what is due. `stop` says that there is no time for another one.
-    pub(super) fn look(&mut self, stop: impl Fn() -> bool) {
-        let Some((hypervisor, _)) = &self.session else { return };
-        // What a dead builder left of a guest would be in the way of its next start; the builder may have been this daemon.
-        match hypervisor.reap() {
-            Ok(reaped) => {
-                for guest in reaped {
-                    let name = guest.name.as_deref().unwrap_or("without a name");
-                    log::info!("removed the unfinished guest {name}, whose builder has died");
-                }
-            }
-            Err(error) => log::warn!("unfinished guests cannot be removed: {}", chain(&error)),
+    /// Looks at all guests that have ended, and does what is due. `woken` says that something has happened, `stop` that there is no time for
+    /// another one.
+    pub(super) fn look(&mut self, woken: bool, stop: impl Fn() -> bool) {
+        let Some(session) = &mut self.session else { return };
+        let (hypervisor, now) = (&session.hypervisor, Instant::now());
+        session.left.remove(hypervisor, now);
+        let reaps = woken || self.reaped.is_none_or(|at| now >= at + REAP);
+        if reaps {
+            self.reaped = Some(now);
+            reap(hypervisor);
         }
         let ended = match hypervisor.ended() {
             Ok(ended) => ended,
@@ -101,19 +153,33 @@ impl Keeper {
                 return;
             }
         };
-        let now = Instant::now();
+        if !reaps && !ended.is_empty() {
+            reap(hypervisor);
+        }
+        let has_store = session.store.is_some();
         let uuids: Vec<Uuid> = ended.iter().map(Ended::uuid).collect();
         self.pace.forget(&uuids, now);
         self.errors.retain(|uuid, _| uuids.contains(uuid));
         self.restarts.clear();
         for guest in ended {
             let plan = self.plan(&guest, now);
-            if plan.at.is_some_and(|at| at <= now) && !stop() {
+            let is_due = plan.at.is_some_and(|at| at <= now) && !stop();
+            if is_due && (has_store || !self.needs_store(&guest)) {
                 self.carry_out(guest, plan);
             } else {
+                if is_due {
+                    self.pace.busy(guest.uuid(), now);
+                    self.errors.insert(guest.uuid(), "xenstored is not there".to_owned());
+                }
                 self.note(guest.name().to_owned(), guest.uuid(), guest.reason().to_string(), plan);
             }
         }
+    }
+
+    /// Whether nothing can be done about a guest without xenstored.
+    fn needs_store(&self, guest: &Ended) -> bool {
+        let record = self.guests.read(guest.domain()).ok().flatten();
+        record.is_some_and(|record| record.uuid == guest.uuid() && !record.has_console)
     }
 
     fn plan(&mut self, guest: &Ended, now: Instant) -> Plan {
@@ -172,6 +238,19 @@ impl Keeper {
         let error = self.errors.get(&uuid).cloned();
         let status = RestartStatus { guest, uuid, reason, in_a_row: plan.in_a_row, in_ms: None, error };
         self.restarts.push((status, plan.at));
+    }
+}
+
+/// Removes what a dead builder left of a guest: it would be in the way of its next start, and the builder may have been this daemon.
+fn reap(hypervisor: &Hypervisor) {
+    match hypervisor.reap() {
+        Ok(reaped) => {
+            for guest in reaped {
+                let name = guest.name.as_deref().unwrap_or("without a name");
+                log::info!("removed the unfinished guest {name}, whose builder has died");
+            }
+        }
+        Err(error) => log::warn!("unfinished guests cannot be removed: {}", chain(&error)),
     }
 }
 

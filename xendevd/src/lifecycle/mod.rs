@@ -1,10 +1,12 @@
 //! What becomes of the guests of `chaos` that end: they are destroyed, started again, or kept, as their configuration says.
 //!
 //! A thread of its own, because starting a guest takes as long as it takes, with a connection of its own to the hypervisor and to
-//! xenstored, which wakes it when a domain ends (the watch `@releaseDomain`). [`pace`] says when; [`h2::lifecycle`] does it, and keeps away from
+//! xenstored, which wakes it when a domain ends (the watch `@releaseDomain`). xenstored knows nothing of NoXS guests and need not be there: where there can be such guests, or
+//! without it, the hypervisor is asked every half a second. [`pace`] says when; [`h2::lifecycle`] does it, and keeps away from
 //! guests that a command has in hand.
 
 mod keeper;
+mod left;
 pub mod pace;
 
 use std::io;
@@ -28,6 +30,9 @@ const LAST_RETRY: Duration = Duration::from_secs(30);
 
 /// Without any event, ended guests are looked for after so long.
 const LOOK: Duration = Duration::from_secs(60);
+
+/// The same, where guests may end of which xenstored does not tell.
+const SHORT_LOOK: Duration = Duration::from_millis(500);
 
 /// A guest that is just being started is waited for this long when the daemon stops. What is broken off then, the next daemon finishes.
 const STOP_LIMIT: Duration = Duration::from_secs(20);
@@ -100,6 +105,7 @@ impl Lifecycle {
 fn run(shared: &Shared) {
     let mut keeper = Keeper::default();
     let mut retry = FIRST_RETRY;
+    let mut woken = true;
     while !shared.stop.load(Ordering::Acquire) {
         match keeper.open() {
             Ok(true) => {
@@ -119,27 +125,34 @@ fn run(shared: &Shared) {
         if shared.retry.swap(false, Ordering::AcqRel) {
             keeper.retry(Instant::now());
         }
-        keeper.look(|| shared.stop.load(Ordering::Acquire));
+        keeper.connect(Instant::now());
+        keeper.look(woken, || shared.stop.load(Ordering::Acquire));
         *shared.restarts.lock().unwrap_or_else(PoisonError::into_inner) = keeper.restarts();
-        let pause = keeper.next().map_or(LOOK, |at| at.saturating_duration_since(Instant::now()).min(LOOK));
-        if keeper.take_events() {
+        let longest = if keeper.hears_of_all() { LOOK } else { SHORT_LOOK };
+        let pause = keeper.next().map_or(longest, |at| at.saturating_duration_since(Instant::now()).min(longest));
+        woken = keeper.take_events();
+        if woken {
             continue;
         }
-        wait(shared, keeper.descriptor().as_ref().map(AsFd::as_fd), pause);
+        woken = wait(shared, keeper.descriptor().as_ref().map(AsFd::as_fd), pause);
     }
 }
 
-/// Waits until something happens, or `limit` is over.
-fn wait(shared: &Shared, store: Option<std::os::fd::BorrowedFd<'_>>, limit: Duration) {
+/// Waits until something happens, or `limit` is over. Whether something has happened.
+fn wait(shared: &Shared, store: Option<std::os::fd::BorrowedFd<'_>>, limit: Duration) -> bool {
     let mut fds = vec![PollFd::new(shared.wake.as_fd(), PollFlags::POLLIN)];
     fds.extend(store.map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
     // Rounded up, so that what is due is due then.
     let limit = PollTimeout::try_from(limit + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
-    if let Err(error) = poll(&mut fds, limit)
-        && error != nix::errno::Errno::EINTR
-    {
-        log::error!("cannot wait for guests to end: {error}");
-        thread::sleep(FIRST_RETRY);
-    }
+    let woken = match poll(&mut fds, limit) {
+        Ok(ready) => ready > 0,
+        Err(nix::errno::Errno::EINTR) => true,
+        Err(error) => {
+            log::error!("cannot wait for guests to end: {error}");
+            thread::sleep(FIRST_RETRY);
+            true
+        }
+    };
     let _ = shared.wake.read();
+    woken
 }

@@ -17,6 +17,7 @@ mod qemu;
 mod session;
 mod stream;
 mod tty;
+mod witness;
 
 use std::fs::{self, File};
 use std::io::{Write, stderr, stdout};

@@ -10,7 +10,8 @@ use anyhow::{Context, Result};
 
 use super::boot::Boot;
 use super::cpio::Archive;
-use super::options::Options;
+use super::options::{Options, Plane};
+use super::witness;
 use crate::run::Tool;
 use crate::{files, guests, install};
 
@@ -83,6 +84,9 @@ fn software(root: &Path, bare: bool, boot: &Boot) -> Result<()> {
         let wanted = root.join("etc/systemd/system/multi-user.target.wants/xendevd.service");
         files::link(Path::new("/usr/lib/systemd/system/xendevd.service"), &wanted)?;
         guests::install(&root.join("guests"), boot)?;
+        if boot.plane == Plane::Noxs {
+            witness::install(root)?;
+        }
     }
     Ok(())
 }

@@ -45,12 +45,15 @@ impl Kernel {
 pub(crate) fn hypervisor() -> Result<PathBuf> {
     let root = files::workspace()?;
     let series = series::latest(&root, Project::Xen)?;
-    let entry = cache::entry("xen-noxs", &key(&series, &[])?, |place| {
+    let entry = cache::entry("hypervisor-noxs", &key(&series, &[])?, |place| {
         let step = Step::start("building the patched hypervisor (once, about two minutes on two processors)");
         let tree = prepare(&series, place, &[])?;
-        build::xen(&tree, true)?;
-        files::install(&tree.join("xen/xen"), &place.join("xen"), 0o644)?;
+        let out = place.join("build");
+        build::xen(&tree, &out, true)?;
+        files::install(&out.join("xen"), &place.join("xen"), 0o644)?;
+        files::install(&out.join(".config"), &place.join("config"), 0o644)?;
         fs::remove_dir_all(tree)?;
+        fs::remove_dir_all(out)?;
         step.done();
         Ok(())
     })?;
@@ -70,7 +73,8 @@ pub(crate) fn kernel(kernel: Kernel) -> Result<PathBuf> {
         let step = Step::start(format!("building the kernel {name} (once, about eight minutes on two processors)"));
         let tree = prepare(&series, place, &extra)?;
         let out = place.join("build");
-        build::linux(&tree, &out, &fragments, &["vmlinux"])?;
+        build::configure(&tree, &out, &fragments, build::Rest::Off)?;
+        build::kernel(&tree, &out, &["vmlinux"])?;
         Tool::new("strip").arg("-o").arg(place.join("vmlinux")).arg(out.join("vmlinux")).log_on_failure()?;
         files::install(&out.join(".config"), &place.join("config"), 0o644)?;
         fs::remove_dir_all(tree)?;
@@ -91,11 +95,9 @@ fn key(series: &Series, inputs: &[PathBuf]) -> Result<Key> {
     Ok(key)
 }
 
-/// The source in `place` with the whole series and `extra` applied.
+/// The patched source in `place`, and what it takes to build it.
 fn prepare(series: &Series, place: &Path, extra: &[PathBuf]) -> Result<PathBuf> {
     deps::ensure(source::PACKAGES)?;
     deps::ensure(build::PACKAGES)?;
-    let tree = tree::pristine(series, place)?;
-    series.patches.iter().chain(extra).try_for_each(|patch| tree::apply(&tree, patch))?;
-    Ok(tree)
+    tree::patched(series, place, extra)
 }

@@ -1,125 +1,13 @@
 //! `cargo xtask patches`: the series for Xen and for Linux.
 //!
 //! [`series`] is what lies in `xen-patches/` and `linux-patches/`, [`source`] gets the Debian package that a series is for, [`tree`] applies patches to a
-//! copy of it, [`build`] makes what is patched, and [`built`] keeps what the lab runs.
+//! copy of it, [`build`] makes what is patched. [`check`] tries a series patch by patch, [`built`] keeps what the lab runs, and [`package`] makes what one
+//! installs on a host.
 
 mod build;
 pub(crate) mod built;
+pub(crate) mod check;
+pub(crate) mod package;
 mod series;
 mod source;
 mod tree;
-
-use std::fs;
-use std::path::{Path, PathBuf};
-
-use anyhow::{Context, Result};
-
-use self::series::{Project, Series};
-use self::tree::shown;
-use crate::install::cargo;
-use crate::run::Tool;
-use crate::{deps, files};
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct Check {
-    /// Only the series of this project
-    #[arg(value_enum)]
-    project: Option<Project>,
-
-    /// Apply the patches and compare the headers, but build nothing
-    #[arg(long)]
-    no_build: bool,
-}
-
-/// Applies the series to their bases without fuzz, builds after each patch with the feature off and on, runs checkpatch on those for Linux, and
-/// compares the layouts of C and Rust.
-pub(crate) fn check(options: &Check) -> Result<()> {
-    deps::ensure(deps::BUILD)?;
-    deps::ensure(source::PACKAGES)?;
-    if !options.no_build {
-        deps::ensure(build::PACKAGES)?;
-    }
-    let root = files::workspace()?;
-    for series in series::all(&root)? {
-        if options.project.is_none_or(|project| project == series.project) {
-            check_series(&root, &series, !options.no_build)?;
-        }
-    }
-    Ok(())
-}
-
-fn check_series(root: &Path, series: &Series, builds: bool) -> Result<()> {
-    println!(
-        "== {}: {} patches for {} {}",
-        series.shown(),
-        series.patches.len(),
-        series.base.package,
-        series.base.version
-    );
-    let place = tempfile::Builder::new().prefix("patches-").tempdir_in(crate::cache::root()?)?;
-    let tree = tree::pristine(series, place.path())?;
-    for patch in &series.patches {
-        tree::apply(&tree, patch)?;
-        println!("applied {}", shown(patch));
-        if series.project == Project::Linux {
-            checkpatch(&tree, patch)?;
-        }
-        if builds {
-            for feature in [false, true] {
-                after_patch(series.project, root, &tree, place.path(), feature).with_context(|| {
-                    format!("behind {}, with NoXS {}", shown(patch), if feature { "on" } else { "off" })
-                })?;
-            }
-            println!("built with NoXS off and on");
-        }
-    }
-    compare_headers(root, series.project, &tree, place.path())
-}
-
-/// Builds what a patch touches: all of Xen; of Linux what is in drivers/xen and the kernel's other Xen files.
-fn after_patch(project: Project, root: &Path, tree: &Path, place: &Path, feature: bool) -> Result<()> {
-    if project == Project::Xen {
-        return build::xen(tree, feature);
-    }
-    let mut fragments = vec!["base.config", "dom0.config"];
-    if feature {
-        fragments.push("noxs.config");
-    }
-    let config = root.join("linux-patches/config");
-    let fragments: Vec<PathBuf> = fragments.iter().map(|name| config.join(name)).collect();
-    let out = place.join(if feature { "on" } else { "off" });
-    build::linux(tree, &out, &fragments, &["KCFLAGS=-Werror", "drivers/xen/", "arch/x86/xen/"])
-}
-
-/// MAINTAINERS belongs to the kernel's own tree, and the states of xenbus are called XenbusStateConnected and the like.
-const ALWAYS_ANSWERED: &[&str] = &["FILE_PATH_CHANGES", "CAMELCASE"];
-
-/// Complaints that a patch answers behind its `---` line have to be named there by their type.
-fn checkpatch(tree: &Path, patch: &Path) -> Result<()> {
-    let text = fs::read_to_string(patch).with_context(|| format!("cannot read {}", patch.display()))?;
-    let answered =
-        ALWAYS_ANSWERED.iter().map(ToString::to_string).chain(series::excused(&text)).collect::<Vec<_>>().join(",");
-    Tool::new("scripts/checkpatch.pl")
-        .args(["--strict", "--terse", "--show-types", "--no-summary", "--ignore", &answered])
-        .arg(patch)
-        .dir(tree)
-        .log_on_failure()
-        .with_context(|| format!("checkpatch does not like {}", shown(patch)))
-}
-
-/// Has the compiler compare the headers that the patches bring with the Rust types.
-fn compare_headers(root: &Path, project: Project, tree: &Path, place: &Path) -> Result<()> {
-    let include = place.join("include");
-    fs::create_dir(&include)?;
-    for (name, theirs) in project.headers() {
-        // The kernel's own names of the types.
-        let types = "#include <stdint.h>\ntypedef uint8_t u8;\ntypedef uint16_t u16;\ntypedef uint32_t u32;\ntypedef uint64_t u64;\n";
-        fs::write(include.join(name), format!("{types}#include \"{}\"\n", tree.join(theirs).display()))?;
-    }
-    cargo(root)
-        .args(["test", "--quiet", "--package", "noxs", "--test", "layout", "--", "--exact"])
-        .args(project.layouts())
-        .env("NOXS_INCLUDE", include)
-        .run()
-        .context("the patched source's headers and the Rust types differ")
-}

@@ -24,6 +24,17 @@ impl Project {
         }
     }
 
+    /// Whether the patches in `tree` have brought the switch of the configuration.
+    pub(super) fn has_switch(self, tree: &Path) -> Result<bool> {
+        let (file, switch) = match self {
+            Project::Xen => ("xen/common/Kconfig", "config NOXS\n"),
+            Project::Linux => ("drivers/xen/Kconfig", "config XEN_NOXS_BACKEND\n"),
+        };
+        let path = tree.join(file);
+        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        Ok(text.contains(switch))
+    }
+
     /// The tests in noxs/tests/layout.rs that look at them. The hypervisor has no part in the ioctls.
     pub(super) fn layouts(self) -> &'static [&'static str] {
         match self {
@@ -125,9 +136,22 @@ pub(super) fn excused(patch: &str) -> Vec<String> {
         .collect()
 }
 
+/// Whether a patch changes nothing but what people read.
+pub(super) fn only_documents(patch: &str) -> bool {
+    let mut files = patch.lines().filter_map(|line| line.strip_prefix("diff --git a/")).peekable();
+    files.peek().is_some() && files.all(|file| file.starts_with("docs/") || file.starts_with("Documentation/"))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Base, base, excused};
+    use super::{Base, base, excused, only_documents};
+
+    #[test]
+    fn documents_are_told_from_what_is_built() {
+        assert!(only_documents("diff --git a/docs/x.pandoc b/docs/x.pandoc\n"));
+        assert!(!only_documents("diff --git a/docs/x b/docs/x\ndiff --git a/xen/x.c b/xen/x.c\n"));
+        assert!(!only_documents("no patch at all\n"));
+    }
 
     #[test]
     fn a_base_names_its_files() {

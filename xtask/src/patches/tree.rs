@@ -1,6 +1,5 @@
 //! A copy of a source that may be patched.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -16,6 +15,13 @@ pub(super) fn pristine(series: &Series, place: &Path) -> Result<PathBuf> {
     Ok(tree)
 }
 
+/// The same with the whole series applied, and `extra` behind it.
+pub(super) fn patched(series: &Series, place: &Path, extra: &[PathBuf]) -> Result<PathBuf> {
+    let tree = pristine(series, place)?;
+    series.patches.iter().chain(extra).try_for_each(|patch| apply(&tree, patch))?;
+    Ok(tree)
+}
+
 /// Applies a patch, without fuzz.
 pub(super) fn apply(tree: &Path, patch: &Path) -> Result<()> {
     Tool::new("patch")
@@ -24,14 +30,6 @@ pub(super) fn apply(tree: &Path, patch: &Path) -> Result<()> {
         .dir(tree)
         .log_on_failure()
         .with_context(|| format!("{} does not apply", shown(patch)))
-}
-
-/// Writes a file that may be a link to the pristine one.
-pub(super) fn write(path: &Path, text: &str) -> Result<()> {
-    if path.exists() {
-        fs::remove_file(path).with_context(|| format!("cannot replace {}", path.display()))?;
-    }
-    fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// A patch's name.
