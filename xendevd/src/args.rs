@@ -12,7 +12,7 @@ use crate::{config, exit};
 ///
 /// xendevd puts the interfaces of guests into their bridges and makes disks of files, without a hotplug script, for guests that chaos
 /// made and, where the script xendevd-hook stands in for Xen's own, for those of xl. Guests of chaos that end are destroyed or started again
-/// as their configuration says. Without a command it is the daemon: it stays in the foreground, logs to standard error, and is meant to be started by
+/// as their configuration says, and the consoles of those without Xenstore are served. Without a command it is the daemon: it stays in the foreground, logs to standard error, and is meant to be started by
 /// systemd. docs/xendevd.md tells how to switch a host over.
 #[derive(Debug, Parser)]
 #[command(

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer};
 
 use crate::nodes::SCRIPT_DIR;
+use crate::script::Limits;
 
 /// Where it lies unless --config names another place. It need not be there.
 pub const DEFAULT_PATH: &str = "/etc/lightvm/xendevd.json";
@@ -50,6 +51,14 @@ impl Default for Config {
             lifecycle: true,
             consoles: true,
         }
+    }
+}
+
+impl Config {
+    /// Which scripts may be run, and for how long.
+    #[must_use]
+    pub fn scripts(&self) -> Limits {
+        Limits { dirs: self.script_dirs.clone(), time: self.script_timeout }
     }
 }
 

@@ -34,6 +34,15 @@ impl Action {
     }
 }
 
+/// Which scripts may be run, and for how long.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// The folders that they must lie in.
+    pub dirs: Vec<PathBuf>,
+    /// How long one may run.
+    pub time: Duration,
+}
+
 /// Why a script was not run, or failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -108,7 +117,7 @@ pub struct Scripts {
 }
 
 impl Scripts {
-    /// Starts a script for a device. One that still runs for this device is killed.
+    /// Starts a script for a device, with these variables beside the usual ones. One that still runs for this device is killed.
     ///
     /// # Errors
     /// [`ScriptError`].
@@ -117,11 +126,11 @@ impl Scripts {
         path: &Path,
         device: DeviceId,
         action: Action,
-        dirs: &[PathBuf],
-        limit: Duration,
+        variables: &[(&str, String)],
+        limits: &Limits,
     ) -> Result<(), ScriptError> {
         self.running.retain(|running| running.device != device);
-        check(path, dirs)?;
+        check(path, &limits.dirs)?;
         let mut command = Command::new(path);
         command
             .arg(action.argument(device.class))
@@ -129,6 +138,7 @@ impl Scripts {
             .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
             .env("LANG", "C.UTF-8")
             .env("script", path)
+            .envs(variables.iter().map(|(name, value)| (name, value)))
             .env("XENBUS_TYPE", device.class.as_str())
             .env("XENBUS_BASE_PATH", "backend")
             .env("XENBUS_PATH", device.path())
@@ -140,8 +150,8 @@ impl Scripts {
             command.arg("type_if=vif").env("vif", device.interface());
         }
         let child = command.spawn().map_err(|source| ScriptError::Start { path: path.to_owned(), source })?;
-        let end = Instant::now() + limit;
-        self.running.push(Running { child, path: path.to_owned(), device, action, end, limit });
+        let end = Instant::now() + limits.time;
+        self.running.push(Running { child, path: path.to_owned(), device, action, end, limit: limits.time });
         Ok(())
     }
 
@@ -239,7 +249,8 @@ mod tests {
         let (dir, path) = script(text, 0o700);
         let device = DeviceId::from_sysname("vif-5-0").unwrap();
         let mut scripts = Scripts::default();
-        scripts.start(&path, device, Action::Start, &[dir.path().to_owned()], limit)?;
+        let limits = Limits { dirs: vec![dir.path().to_owned()], time: limit };
+        scripts.start(&path, device, Action::Start, &[("bridge", "xenbr0".to_owned())], &limits)?;
         let start = Instant::now();
         loop {
             if let Some(finished) = scripts.reap(Instant::now()).pop() {
@@ -256,7 +267,7 @@ mod tests {
         if !nix::unistd::geteuid().is_root() {
             return;
         }
-        let test = r#"[ "$1 $2 $vif $XENBUS_PATH" = "online type_if=vif vif5.0 backend/vif/5/0" ] && [ -z "$HOME" ]"#;
+        let test = r#"[ "$1 $2 $vif $XENBUS_PATH $bridge" = "online type_if=vif vif5.0 backend/vif/5/0 xenbr0" ] && [ -z "$HOME" ]"#;
         run(test, LONG).unwrap();
         assert!(run("exit 3", LONG).unwrap_err().to_string().ends_with("ended with status 3"));
         let error = run("sleep 1000", Duration::from_millis(20)).unwrap_err();
@@ -273,8 +284,11 @@ mod tests {
     fn scripts_that_others_could_have_written_are_not_run() {
         let (dir, path) = script("true", 0o722);
         let device = DeviceId::from_sysname("vif-5-0").unwrap();
-        let start = |dirs: &[PathBuf]| Scripts::default().start(&path, device, Action::Start, dirs, LONG).unwrap_err();
-        assert!(matches!(start(&[dir.path().to_owned()]), ScriptError::NotRoots(_)));
-        assert!(matches!(start(&[PathBuf::from("/etc")]), ScriptError::NotAllowed(_)));
+        let start = |dir: &Path| {
+            let limits = Limits { dirs: vec![dir.to_owned()], time: LONG };
+            Scripts::default().start(&path, device, Action::Start, &[], &limits).unwrap_err()
+        };
+        assert!(matches!(start(dir.path()), ScriptError::NotRoots(_)));
+        assert!(matches!(start(Path::new("/etc")), ScriptError::NotAllowed(_)));
     }
 }

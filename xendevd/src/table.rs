@@ -44,6 +44,14 @@ fn write_all(text: &mut String, status: &Status) -> std::fmt::Result {
         }
         writeln!(text, "{}", pending(restart))?;
     }
+    if !status.consoles.is_empty() {
+        writeln!(text, "\n{:<16} {:<20} {:<10} attached", "console", "guest", "bytes")?;
+    }
+    for console in &status.consoles {
+        let name = format!("domain {}", console.domain);
+        let waits = if console.throttled > 0 { ", throttled" } else { "" };
+        writeln!(text, "{name:<16} {:<20} {:<10} {}{waits}", plain(&console.guest), console.printed, console.attached)?;
+    }
     Ok(())
 }
 

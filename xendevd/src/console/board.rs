@@ -7,12 +7,13 @@
 //!                          |       v
 //!                          +---- paused: the event stays unacknowledged and the ring full, so the guest waits
 //! ```
+//!
+//! When all guests together print too much, the line stands still for a while, and goes on where it was.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -38,7 +39,7 @@ const TURNS: usize = 64;
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Records of guests, whatever was heard of them, are looked at again this often.
-const LOOK_AT_ALL: Duration = Duration::from_secs(60);
+pub(super) const LOOK_AT_ALL: Duration = Duration::from_secs(60);
 
 /// What there is of guests beside their records.
 pub(super) trait World {
@@ -51,22 +52,24 @@ pub(super) trait World {
 /// All consoles.
 #[derive(Debug)]
 pub(super) struct Board<W> {
-    world: W,
-    records: Guests,
+    pub(super) world: W,
+    pub(super) records: Guests,
     /// Where the sockets are.
-    folder: PathBuf,
-    epoll: Epoll,
-    guests: BTreeMap<DomId, Guest>,
+    pub(super) folder: PathBuf,
+    pub(super) epoll: Epoll,
+    pub(super) guests: BTreeMap<DomId, Guest>,
     /// Consoles that could not be opened, and why.
-    failed: BTreeMap<DomId, String>,
+    pub(super) failed: BTreeMap<DomId, String>,
     ready: VecDeque<DomId>,
     paused: BTreeSet<(Instant, DomId)>,
     all: Budget,
+    /// When the line goes on.
+    line_at: Instant,
     logs: Logs,
-    tallies: Tallies,
-    last_client: u32,
+    pub(super) tallies: Tallies,
+    pub(super) last_client: u32,
     next_look: Instant,
-    next_look_at_all: Instant,
+    pub(super) next_look_at_all: Instant,
 }
 
 /// What is the business of whoever runs the loop.
@@ -91,6 +94,7 @@ impl<W: World> Board<W> {
             ready: VecDeque::new(),
             paused: BTreeSet::new(),
             all: Budget::new(BURST_OF_ALL, RATE_OF_ALL, now),
+            line_at: now,
             logs,
             tallies,
             last_client: 0,
@@ -104,73 +108,12 @@ impl<W: World> Board<W> {
         Ok(self.epoll.add(descriptor, EpollEvent::new(EpollFlags::EPOLLIN, token.into()))?)
     }
 
-    /// Looks at a guest's record, which may be new, changed or gone.
-    pub(super) fn look(&mut self, domain: DomId, now: Instant) {
-        let record = match self.records.read(domain) {
-            Ok(record) => record.filter(|record| record.has_console),
-            Err(error) => {
-                log::warn!("the record of domain {domain} cannot be read: {error}");
-                return;
-            }
-        };
-        match (record, self.guests.get_mut(&domain)) {
-            (Some(record), Some(guest)) if guest.record.uuid == record.uuid => {
-                if guest.record.name != record.name {
-                    guest.rename(record);
-                    self.tallies.add(domain, Arc::clone(&guest.tally));
-                }
-            }
-            (Some(record), _) => {
-                self.close(domain);
-                match self.world.open(domain) {
-                    Ok(ring) => {
-                        let path = self.folder.join(domain.to_string());
-                        self.add(domain, Guest::new(record, ring, &path, now));
-                    }
-                    Err(error) => {
-                        let text = error.to_string();
-                        if self.failed.get(&domain) != Some(&text) {
-                            log::warn!("the console of {} (domain {domain}) cannot be served: {text}", record.name);
-                            self.failed.insert(domain, text);
-                        }
-                    }
-                }
-            }
-            (None, _) => self.close(domain),
-        }
-    }
-
-    fn add(&mut self, domain: DomId, guest: Guest) {
-        self.failed.remove(&domain);
-        let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLONESHOT;
-        if let Err(error) = self.epoll.add(&guest.ring, EpollEvent::new(flags, Token::Ring(domain).into())) {
-            log::error!("the console of domain {domain} cannot be waited for: {error}");
-            self.failed.insert(domain, error.to_string());
-            return;
-        }
-        if let Some(listener) = &guest.listener
-            && let Err(error) = self.watch(listener, Token::Listener(domain))
+    pub(super) fn line_up(&mut self, domain: DomId) {
+        if let Some(guest) = self.guests.get_mut(&domain)
+            && !guest.in_line
         {
-            log::error!("nobody can attach to the console of domain {domain}: {error}");
-        }
-        log::debug!("the console of {} (domain {domain}) is served", guest.record.name);
-        self.tallies.add(domain, Arc::clone(&guest.tally));
-        self.guests.insert(domain, guest);
-        // What is in the ring already brings no event.
-        self.ready.push_back(domain);
-    }
-
-    /// Looks at all records.
-    pub(super) fn look_at_all(&mut self, now: Instant) {
-        self.next_look_at_all = now + LOOK_AT_ALL;
-        match self.records.domains() {
-            Ok(mut domains) => {
-                domains.extend(self.guests.keys().chain(self.failed.keys()));
-                domains.sort_unstable();
-                domains.dedup();
-                domains.into_iter().for_each(|domain| self.look(domain, now));
-            }
-            Err(error) => log::warn!("guests cannot be looked for in {}: {error}", self.records.folder().display()),
+            guest.in_line = true;
+            self.ready.push_back(domain);
         }
     }
 
@@ -190,7 +133,7 @@ impl<W: World> Board<W> {
             match Token::from(event.data()) {
                 Token::Wake => others.wake = true,
                 Token::Records => others.records = true,
-                Token::Ring(domain) => self.ready.push_back(domain),
+                Token::Ring(domain) => self.line_up(domain),
                 Token::Listener(domain) => self.accept(domain),
                 Token::Client(domain, client) => self.client(domain, client, event.events()),
             }
@@ -200,6 +143,10 @@ impl<W: World> Board<W> {
             self.ready.push_back(domain);
         }
         for _ in 0..TURNS.min(self.ready.len()) {
+            self.line_at = now + self.all.wait(now);
+            if self.line_at > now {
+                break;
+            }
             if let Some(domain) = self.ready.pop_front() {
                 self.serve(domain, now);
             }
@@ -215,24 +162,27 @@ impl<W: World> Board<W> {
     }
 
     fn pause(&self, now: Instant) -> Duration {
-        if !self.ready.is_empty() {
-            return Duration::ZERO;
-        }
+        let line = (!self.ready.is_empty()).then_some(self.line_at);
         let looks = !self.guests.is_empty() || !self.failed.is_empty();
-        let due =
-            [self.paused.first().map(|(due, _)| *due), looks.then_some(self.next_look), Some(self.next_look_at_all)];
+        let due = [
+            self.paused.first().map(|(due, _)| *due),
+            looks.then_some(self.next_look),
+            Some(self.next_look_at_all),
+            line,
+        ];
         due.into_iter().flatten().min().map_or(LOOK_AT_ALL, |due| due.saturating_duration_since(now))
     }
 
     /// A guest has its turn.
     fn serve(&mut self, domain: DomId, now: Instant) {
         let Some(guest) = self.guests.get_mut(&domain) else { return };
-        let wait = guest.budget.wait(now).max(self.all.wait(now));
+        let wait = guest.budget.wait(now);
         if !wait.is_zero() {
             guest.tally.throttled.fetch_add(1, Ordering::Relaxed);
             self.paused.insert((now + wait, domain));
             return;
         }
+        guest.in_line = false;
         let result = guest.ring.acknowledge().and_then(|()| guest.ring.read());
         let result = result.and_then(|bytes| guest.pass_input().map(|()| bytes));
         match result {
@@ -247,7 +197,7 @@ impl<W: World> Board<W> {
     }
 
     /// What a guest has printed goes to its log and to who is attached.
-    fn print(&mut self, domain: DomId, bytes: &[u8]) {
+    pub(super) fn print(&mut self, domain: DomId, bytes: &[u8]) {
         let Some(guest) = self.guests.get_mut(&domain) else { return };
         if !bytes.is_empty() {
             self.logs.write(&guest.record.name, bytes);
@@ -262,95 +212,6 @@ impl<W: World> Board<W> {
         if let Err(error) = self.epoll.modify(&guest.ring, &mut event) {
             log::error!("the console of domain {domain} cannot be waited for: {error}");
         }
-    }
-
-    /// Waits for the clients of a guest as their state now is: the input of all goes through the same room.
-    fn wait_for_clients(&self, domain: DomId) {
-        let Some(guest) = self.guests.get(&domain) else { return };
-        guest.tally.attached.store(guest.clients.len(), Ordering::Relaxed);
-        for (client, attached) in &guest.clients {
-            let mut event = EpollEvent::new(guest.interest(*client), Token::Client(domain, *client).into());
-            if let Err(error) = self.epoll.modify(attached, &mut event) {
-                log::debug!("a client of domain {domain} cannot be waited for: {error}");
-            }
-        }
-    }
-
-    fn accept(&mut self, domain: DomId) {
-        let Some(guest) = self.guests.get_mut(&domain) else { return };
-        let Some(attached) = guest.accept() else { return };
-        self.last_client = self.last_client.wrapping_add(1);
-        let event = EpollEvent::new(EpollFlags::EPOLLIN, Token::Client(domain, self.last_client).into());
-        match self.epoll.add(&attached, event) {
-            Ok(()) => _ = guest.clients.insert(self.last_client, attached),
-            Err(error) => log::warn!("a client of domain {domain} cannot be waited for: {error}"),
-        }
-        guest.tally.attached.store(guest.clients.len(), Ordering::Relaxed);
-    }
-
-    fn client(&mut self, domain: DomId, client: u32, events: EpollFlags) {
-        let Some(guest) = self.guests.get_mut(&domain) else { return };
-        let Some(attached) = guest.clients.get_mut(&client) else { return };
-        let mut stays = !events.intersects(EpollFlags::EPOLLERR | EpollFlags::EPOLLHUP);
-        // What it sent before it went is the guest's all the same.
-        if events.contains(EpollFlags::EPOLLOUT) {
-            stays &= attached.flush();
-        }
-        if events.contains(EpollFlags::EPOLLIN) {
-            stays &= guest.listen_to(client);
-        }
-        if !stays {
-            guest.clients.remove(&client);
-        }
-        match guest.pass_input() {
-            Ok(()) => self.wait_for_clients(domain),
-            Err(error) => self.give_up(domain, &error),
-        }
-    }
-
-    /// A console that does not work any more is opened anew when it is next looked at, if the guest is still there.
-    fn give_up(&mut self, domain: DomId, error: &RingError) {
-        let text = error.to_string();
-        log::warn!("the console of domain {domain} is lost: {text}");
-        self.remove(domain);
-        self.failed.insert(domain, text);
-    }
-
-    /// Lets go of consoles whose guests are gone; a page of theirs that is mapped here would keep what is left of them.
-    fn bury(&mut self, now: Instant) {
-        if self.guests.is_empty() && self.failed.is_empty() {
-            return;
-        }
-        let living = match self.world.living() {
-            Ok(living) => living,
-            Err(error) => return log::warn!("domains cannot be listed: {error}"),
-        };
-        let gone: Vec<DomId> = self.guests.keys().filter(|domain| !living.contains(domain)).copied().collect();
-        gone.into_iter().for_each(|domain| self.close(domain));
-        self.failed.retain(|domain, _| living.contains(domain));
-        for domain in self.failed.keys().copied().collect::<Vec<_>>() {
-            self.look(domain, now);
-        }
-    }
-
-    /// Lets go of a console, after what the guest printed last.
-    fn close(&mut self, domain: DomId) {
-        self.failed.remove(&domain);
-        let Some(guest) = self.guests.get_mut(&domain) else { return };
-        if let Ok(bytes) = guest.ring.read() {
-            self.print(domain, &bytes);
-        }
-        self.remove(domain);
-        log::debug!("the console of domain {domain} is served no more");
-    }
-
-    fn remove(&mut self, domain: DomId) {
-        if let Some(guest) = self.guests.remove(&domain)
-            && let Err(error) = self.epoll.delete(&guest.ring)
-        {
-            log::debug!("the console of domain {domain} was not waited for: {error}");
-        }
-        self.tallies.remove(domain);
     }
 
     /// The end: what is not read stays in the rings for the next daemon.

@@ -305,3 +305,21 @@ fn a_thousand_guests_have_their_turn() {
     test.turn_until(|_| rings.iter().all(|ring| ring.kept.borrow().out.is_empty()));
     assert_eq!(test.board.tallies.status().iter().map(|status| status.printed).sum::<u64>(), 6 * 300);
 }
+
+/// All together print more than they may: each has its share, wherever it stands.
+#[test]
+fn a_crowd_that_floods_shares_what_there_is() {
+    let mut test = Test::new();
+    test.board.all = Budget::new(8 << 10, 512 << 10, Instant::now());
+    let rings: Vec<FakeRing> = (1..=8).map(|number| test.guest(number, &format!("g{number}"))).collect();
+    for ring in &rings {
+        ring.kept.borrow_mut().floods = true;
+        ring.event.write(1).unwrap();
+    }
+    let start = Instant::now();
+    test.turn_until(|_| start.elapsed() > Duration::from_secs(1));
+    let reads: Vec<usize> = rings.iter().map(|ring| ring.kept.borrow().reads).collect();
+    let (least, most) = (reads.iter().min().unwrap(), reads.iter().max().unwrap());
+    assert!(*least > 0 && most - least <= 1, "{reads:?}");
+    assert!(reads.iter().sum::<usize>() * 2048 < 4 << 20, "{reads:?}");
+}

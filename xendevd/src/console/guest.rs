@@ -67,6 +67,8 @@ pub(super) struct Guest {
     pub(super) listener: Option<UnixListener>,
     pub(super) clients: BTreeMap<u32, Attached>,
     pub(super) budget: Budget,
+    /// It stands in line, or waits for its budget.
+    pub(super) in_line: bool,
     pub(super) tally: Arc<Tally>,
     input: VecDeque<u8>,
     path: PathBuf,
@@ -89,6 +91,7 @@ impl Guest {
             listener,
             clients: BTreeMap::new(),
             budget: Budget::new(BURST, RATE, now),
+            in_line: false,
             tally,
             input: VecDeque::new(),
             path: path.to_owned(),

@@ -10,6 +10,7 @@
 //! A thread of its own serves them all, so that a guest that prints without end costs hotplug nothing. How much a guest may print, and all of them together, has a
 //! bound ([`budget`]); who prints more waits, and nobody else does.
 
+mod attach;
 mod attached;
 mod board;
 mod budget;
@@ -17,6 +18,7 @@ mod files;
 mod guest;
 mod logs;
 mod records;
+mod roll;
 mod tally;
 mod token;
 
@@ -133,7 +135,7 @@ fn serve(shared: &Shared, tallies: &Tallies) -> Result<(), RingError> {
     board.watch(&shared.wake, Token::Wake)?;
     board.watch(&watched, Token::Records)?;
     while !shared.stop.load(Ordering::Acquire) {
-        let others = board.turn(RETRY)?;
+        let others = board.turn(Duration::from_secs(3600))?;
         if others.wake {
             let _ = shared.wake.read();
         }

@@ -1,5 +1,6 @@
 //! Disks come and go.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::Hotplug;
@@ -88,8 +89,11 @@ impl Hotplug {
             if connected {
                 return self.served(device);
             }
-            let (dirs, limit) = (&self.config.script_dirs, self.config.script_timeout);
-            return match self.scripts.start(&script, device, Action::Start, dirs, limit) {
+            if self.planes.is_noxs(device) {
+                let text = format!("{device}: a disk without Xenstore has no script, and {} is one", script.display());
+                return self.fail(device, &text);
+            }
+            return match self.scripts.start(&script, device, Action::Start, &[], &self.config.scripts()) {
                 Ok(()) => self.enter(device, Phase::Script),
                 Err(error) => self.fail(device, &format!("{device}: {}", chain(&error))),
             };
@@ -339,7 +343,7 @@ impl Hotplug {
         let script = self.disks.get(&device).and_then(|disk| disk.script.clone());
         self.forget_disk(device);
         if let Some(script) = script {
-            self.stop_script(device, &script);
+            self.stop_script(device, &script, &[]);
         }
     }
 
@@ -372,9 +376,8 @@ impl Hotplug {
     }
 
     /// Has somebody's own script take the device down.
-    pub(super) fn stop_script(&mut self, device: DeviceId, script: &std::path::Path) {
-        let (dirs, limit) = (&self.config.script_dirs, self.config.script_timeout);
-        if let Err(error) = self.scripts.start(script, device, Action::Stop, dirs, limit) {
+    pub(super) fn stop_script(&mut self, device: DeviceId, script: &Path, variables: &[(&str, String)]) {
+        if let Err(error) = self.scripts.start(script, device, Action::Stop, variables, &self.config.scripts()) {
             log::warn!("{device}: {}", chain(&error));
         }
     }

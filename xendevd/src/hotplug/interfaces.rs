@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::Hotplug;
 use crate::device::DeviceId;
 use crate::nodes::{NodeError, VifNodes};
-use crate::plane::PlaneError;
+use crate::plane::{Nodes, PlaneError};
 use crate::script::Action;
 use crate::vif::{self, Plugged, VifError};
 use crate::xenstore::chain;
@@ -15,6 +15,8 @@ use crate::xenstore::chain;
 pub(super) struct Interface {
     pub(super) plugged: Option<Plugged>,
     pub(super) script: Option<PathBuf>,
+    /// What a script is told that cannot read Xenstore.
+    pub(super) variables: Vec<(&'static str, String)>,
     pub(super) connected: bool,
     /// Why it does not work.
     pub(super) failure: Option<String>,
@@ -33,23 +35,24 @@ impl Interface {
 
 impl Hotplug {
     pub(super) fn interface_online(&mut self, device: DeviceId) {
-        let read = |this: &mut Self| -> Result<Option<Result<VifNodes, NodeError>>, PlaneError> {
+        let read = |this: &mut Self| -> Result<Option<(Result<VifNodes, NodeError>, _)>, PlaneError> {
             let mut nodes = this.planes.nodes(device)?;
             if nodes.is_others()? || !nodes.is_there()? {
                 return Ok(None);
             }
-            VifNodes::read(device, |node| nodes.get(node)).map(Some)
+            Ok(Some((VifNodes::read(device, |node| nodes.get(node))?, nodes.variables())))
         };
-        let nodes = match read(self) {
-            Ok(Some(Ok(nodes))) => nodes,
-            Ok(Some(Err(error))) => return self.fail(device, &error.to_string()),
+        let (nodes, variables) = match read(self) {
+            Ok(Some((Ok(nodes), variables))) => (nodes, variables),
+            Ok(Some((Err(error), _))) => return self.fail(device, &error.to_string()),
             Ok(None) => return,
             Err(error) => return self.abandon(device, &error),
         };
-        self.interfaces.insert(device, Interface { script: nodes.script.clone(), ..Interface::default() });
+        let interface =
+            Interface { script: nodes.script.clone(), variables: variables.clone(), ..Interface::default() };
+        self.interfaces.insert(device, interface);
         if let Some(script) = &nodes.script {
-            let (dirs, limit) = (&self.config.script_dirs, self.config.script_timeout);
-            if let Err(error) = self.scripts.start(script, device, Action::Start, dirs, limit) {
+            if let Err(error) = self.scripts.start(script, device, Action::Start, &variables, &self.config.scripts()) {
                 self.fail(device, &format!("{device}: {}", chain(&error)));
             }
             return;
@@ -87,7 +90,7 @@ impl Hotplug {
     pub(super) fn interface_offline(&mut self, device: DeviceId) {
         let Some(interface) = self.interfaces.remove(&device) else { return };
         if let Some(script) = &interface.script {
-            self.stop_script(device, script);
+            self.stop_script(device, script, &interface.variables);
         }
         if let Some(plugged) = &interface.plugged
             && let Err(error) = vif::unplug(&mut self.links, device, plugged)
@@ -112,10 +115,14 @@ impl Hotplug {
             None if !vif::exists(&mut self.links, device) => {}
             None => self.interface_online(device),
             Some("connected") => {
-                let nodes =
-                    self.planes.nodes(device).and_then(|mut nodes| VifNodes::read(device, |node| nodes.get(node)));
+                let read = |mut nodes: Nodes<'_>| {
+                    let variables = nodes.variables();
+                    Ok((VifNodes::read(device, |node| nodes.get(node))?, variables))
+                };
+                let nodes = self.planes.nodes(device).and_then(read);
                 let mut interface = Interface { connected: true, ..Interface::default() };
-                if let Ok(Ok(nodes)) = nodes {
+                if let Ok((Ok(nodes), variables)) = nodes {
+                    interface.variables = variables;
                     // Where somebody has put it since then, it stays.
                     interface.plugged = vif::find(&mut self.links, device, &nodes);
                     interface.script = nodes.script;

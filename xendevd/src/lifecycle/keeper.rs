@@ -1,7 +1,7 @@
 //! Looks for guests that have ended, and acts when it is time.
 
 use std::collections::HashMap;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use h2::config::StopAction;
@@ -11,8 +11,9 @@ use h2::store::Store;
 use h2::{Error, Hypervisor};
 use uuid::Uuid;
 
-use super::left::Left;
+use super::left::{LOOK as LOOK_AT_LEFT, Left};
 use super::pace::{Pace, Plan};
+use super::{LOOK, SAFE_LOOK, SHORT_LOOK};
 use crate::guests::Guests;
 use crate::protocol::RestartStatus;
 use crate::xenstore::{chain, daemon_listens};
@@ -94,9 +95,19 @@ impl Keeper {
         }
     }
 
-    /// Whether xenstored tells of every guest that ends.
-    pub(super) fn hears_of_all(&self) -> bool {
-        self.session.as_ref().is_some_and(|session| session.store.is_some() && !session.left.can_be())
+    /// How long to wait at most until guests are looked at again.
+    pub(super) fn longest_pause(&self) -> Duration {
+        match &self.session {
+            Some(session) if session.left.has_suspects() => LOOK_AT_LEFT,
+            Some(session) if session.store.is_some() && !session.left.can_be() => LOOK,
+            Some(session) if session.left.tells() => SAFE_LOOK,
+            _ => SHORT_LOOK,
+        }
+    }
+
+    /// What to poll for the kernel's news.
+    pub(super) fn node(&self) -> Option<BorrowedFd<'_>> {
+        self.session.as_ref()?.left.descriptor()
     }
 
     pub(super) fn descriptor(&self) -> Option<OwnedFd> {
@@ -105,7 +116,7 @@ impl Keeper {
 
     /// Takes the events that have come. Whether there were some.
     pub(super) fn take_events(&mut self) -> bool {
-        let mut any = false;
+        let mut any = self.session.as_mut().is_some_and(|session| session.left.take_news());
         while let Some(session) = &mut self.session {
             let Some(store) = &session.store else { break };
             match store.next_event(Duration::ZERO) {

@@ -1,7 +1,8 @@
 //! NoXS devices whose guests are gone: the kernel keeps them, with all that belongs to them, until somebody removes them. Whoever destroys a guest
-//! does, unless it is killed, or knows nothing of NoXS.
+//! does, unless it is killed, or knows nothing of NoXS. The kernel's node also tells when a domain ends, of whatever plane.
 
 use std::collections::BTreeSet;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use h2::error::OpenError;
@@ -14,12 +15,14 @@ use crate::xenstore::chain;
 const GRACE: Duration = Duration::from_secs(2);
 
 /// How often it is looked for them.
-const LOOK: Duration = Duration::from_secs(1);
+pub(super) const LOOK: Duration = Duration::from_secs(1);
 
 /// What is known of devices that are left.
 #[derive(Debug)]
 pub(super) struct Left {
     backend: Option<Backend>,
+    /// It tells of domains that end.
+    tells: bool,
     looked: Option<Instant>,
     /// Guests that are gone and have devices, and since when that is known.
     suspects: Suspects,
@@ -28,7 +31,43 @@ pub(super) struct Left {
 impl Left {
     /// Opens the kernel's node, if this kernel has one.
     pub(super) fn open() -> Result<Self, OpenError> {
-        Ok(Self { backend: Backend::open()?, looked: None, suspects: Suspects::default() })
+        let backend = Backend::open()?;
+        let tells = match backend.as_ref().map_or(Ok(false), Backend::watch_ends) {
+            Ok(tells) => tells,
+            Err(error) => {
+                log::warn!("the kernel does not tell of domains that end: {}", chain(&error));
+                false
+            }
+        };
+        Ok(Self { backend, tells, looked: None, suspects: Suspects::default() })
+    }
+
+    /// Whether the kernel tells of every domain that ends.
+    pub(super) fn tells(&self) -> bool {
+        self.tells
+    }
+
+    /// What to poll for its news.
+    pub(super) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.backend.as_ref().filter(|_| self.tells).map(AsFd::as_fd)
+    }
+
+    /// Takes the news that have come. Whether there were some.
+    pub(super) fn take_news(&mut self) -> bool {
+        let Some(backend) = self.backend.as_ref().filter(|_| self.tells) else { return false };
+        match backend.news() {
+            Ok(news) => news.domain_ended,
+            Err(error) => {
+                log::warn!("the kernel tells no more of domains that end: {}", chain(&error));
+                self.tells = false;
+                false
+            }
+        }
+    }
+
+    /// Whether there is somebody whose time is not up.
+    pub(super) fn has_suspects(&self) -> bool {
+        !self.suspects.0.is_empty()
     }
 
     /// Whether there can be NoXS guests.

@@ -1,8 +1,8 @@
 //! What becomes of the guests of `chaos` that end: they are destroyed, started again, or kept, as their configuration says.
 //!
 //! A thread of its own, because starting a guest takes as long as it takes, with a connection of its own to the hypervisor and to
-//! xenstored, which wakes it when a domain ends (the watch `@releaseDomain`). xenstored knows nothing of NoXS guests and need not be there: where there can be such guests, or
-//! without it, the hypervisor is asked every half a second. [`pace`] says when; [`h2::lifecycle`] does it, and keeps away from
+//! xenstored, which wakes it when a domain ends (the watch `@releaseDomain`). xenstored knows nothing of NoXS guests and need not be there: of those
+//! the kernel's NoXS node tells. Where neither tells of all guests, the hypervisor is asked every half a second. [`pace`] says when; [`h2::lifecycle`] does it, and keeps away from
 //! guests that a command has in hand.
 
 mod keeper;
@@ -10,7 +10,7 @@ mod left;
 pub mod pace;
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -31,7 +31,10 @@ const LAST_RETRY: Duration = Duration::from_secs(30);
 /// Without any event, ended guests are looked for after so long.
 const LOOK: Duration = Duration::from_secs(60);
 
-/// The same, where guests may end of which xenstored does not tell.
+/// The same where the kernel tells, which has done so for less long than xenstored.
+const SAFE_LOOK: Duration = Duration::from_secs(5);
+
+/// The same where guests may end of which nobody tells.
 const SHORT_LOOK: Duration = Duration::from_millis(500);
 
 /// A guest that is just being started is waited for this long when the daemon stops. What is broken off then, the next daemon finishes.
@@ -117,7 +120,7 @@ fn run(shared: &Shared) {
                 if retry == FIRST_RETRY {
                     log::warn!("guests that end cannot be looked after now: {}", chain(&error));
                 }
-                wait(shared, None, retry);
+                wait(shared, [None, None], retry);
                 retry = (retry * 2).min(LAST_RETRY);
                 continue;
             }
@@ -128,20 +131,22 @@ fn run(shared: &Shared) {
         keeper.connect(Instant::now());
         keeper.look(woken, || shared.stop.load(Ordering::Acquire));
         *shared.restarts.lock().unwrap_or_else(PoisonError::into_inner) = keeper.restarts();
-        let longest = if keeper.hears_of_all() { LOOK } else { SHORT_LOOK };
+        let longest = keeper.longest_pause();
         let pause = keeper.next().map_or(longest, |at| at.saturating_duration_since(Instant::now()).min(longest));
         woken = keeper.take_events();
         if woken {
             continue;
         }
-        woken = wait(shared, keeper.descriptor().as_ref().map(AsFd::as_fd), pause);
+        let descriptor = keeper.descriptor();
+        let tellers = [descriptor.as_ref().map(AsFd::as_fd), keeper.node()];
+        woken = wait(shared, tellers, pause);
     }
 }
 
 /// Waits until something happens, or `limit` is over. Whether something has happened.
-fn wait(shared: &Shared, store: Option<std::os::fd::BorrowedFd<'_>>, limit: Duration) -> bool {
+fn wait(shared: &Shared, tellers: [Option<BorrowedFd<'_>>; 2], limit: Duration) -> bool {
     let mut fds = vec![PollFd::new(shared.wake.as_fd(), PollFlags::POLLIN)];
-    fds.extend(store.map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
+    fds.extend(tellers.into_iter().flatten().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
     // Rounded up, so that what is due is due then.
     let limit = PollTimeout::try_from(limit + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
     let woken = match poll(&mut fds, limit) {

@@ -103,6 +103,11 @@ impl Planes {
         said.ok().flatten().unwrap_or_default()
     }
 
+    /// Whether a device is a NoXS device.
+    pub fn is_noxs(&mut self, device: DeviceId) -> bool {
+        matches!(self.nodes(device), Ok(Nodes::Noxs(_)))
+    }
+
     /// Whether its toolstack is taking a device away. Of one about which nothing can be learnt now, it is not said.
     pub fn is_leaving(&mut self, device: DeviceId) -> bool {
         self.nodes(device).and_then(|mut nodes| nodes.is_leaving()).unwrap_or(false)
@@ -152,6 +157,14 @@ impl Nodes<'_> {
     /// As [`is_there`](Self::is_there).
     pub fn hotplug_status(&mut self) -> Result<Option<String>> {
         Ok(self.get("hotplug-status")?.filter(|status| !status.is_empty()))
+    }
+
+    /// What an interface's script is told of its nodes as variables, since it finds none of them in Xenstore.
+    #[must_use]
+    pub fn variables(&self) -> Vec<(&'static str, String)> {
+        let Self::Noxs(nodes) = self else { return Vec::new() };
+        let told = ["bridge", "mac", "mtu", "rate"].into_iter();
+        told.filter_map(|node| Some((node, nodes.get(node)?.to_owned()))).collect()
     }
 
     /// Whether another program serves this device: libxl runs a script for each device of its guests, and only where that script is our hook does it

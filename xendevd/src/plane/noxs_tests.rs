@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use h2::DomId;
 use h2::noxs_backend::Listed;
-use h2::seam::{NoxsChange, NoxsName, NoxsNode, NoxsRead, NoxsWatch, NoxsWhich};
+use h2::seam::{NoxsName, NoxsNews, NoxsNode, NoxsRead, NoxsWatch, NoxsWhich};
 
 use super::*;
 use crate::nodes::{Mode, VbdNodes, VifNodes};
@@ -113,8 +113,8 @@ impl NoxsNode for Kernel {
         Ok(())
     }
 
-    fn changes(&self) -> io::Result<Vec<NoxsChange>> {
-        Ok(Vec::new())
+    fn news(&self) -> io::Result<NoxsNews> {
+        Ok(NoxsNews::default())
     }
 }
 
