@@ -63,10 +63,14 @@ impl Host {
     #[track_caller]
     fn at_once(whole: bool) -> Self {
         let mut parts = BTreeMap::new();
+        let has_xenstore = !noxs::host() || noxs::xenstored_runs();
         let free;
         // First, since all that follows opens files of the daemons.
         for daemon in daemon::all() {
-            parts.insert(format!("open files of {}", daemon.name), daemon.open_files());
+            let mut files = daemon.open_files();
+            // Without xenstored, xendevd tries from time to time whether it is there now.
+            files.retain(|line| has_xenstore || !line.ends_with("/dev/xen/xenbus"));
+            parts.insert(format!("open files of {}", daemon.name), files);
         }
         {
             // With a state directory of its own: listing forgets records of guests that are gone, and those in use are looked at here.
@@ -83,7 +87,6 @@ impl Host {
         tree(Path::new(STATE), &mut state);
         state.retain(|line| !STATE_FILES.iter().any(|file| line.starts_with(file)));
         parts.insert(STATE.to_owned(), state);
-        let has_xenstore = !noxs::host() || noxs::xenstored_runs();
         if has_xenstore {
             let mut nodes = xenstore::tree("/");
             nodes.retain(|line| !SHARED_FOLDERS.iter().any(|folder| line.starts_with(&format!("{folder} = \"\""))));

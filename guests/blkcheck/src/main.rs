@@ -67,6 +67,7 @@ impl Check {
         }
         loop {
             self.wait(None)?;
+            let _ = self.plane.take_fired(WATCH);
             self.follow();
         }
     }
@@ -117,17 +118,26 @@ impl Check {
                     Err(error) => return Ok(Err(Reason::Device(error))),
                 };
             }
-            let link = disk.as_mut().map(|disk| disk.advance(&mut self.plane)).transpose();
-            match (disk, link) {
-                (Some(disk), Ok(Some(Link::Connected))) => return Ok(Ok(disk)),
-                (_, Ok(Some(Link::Closing | Link::Closed | Link::Gone))) => return Ok(Err(Reason::Closed)),
-                (_, Err(error)) => return Ok(Err(Reason::Device(error))),
-                (waiting, _) => disk = waiting,
+            if let Some(mut waiting) = disk.take() {
+                match waiting.advance(&mut self.plane) {
+                    Ok(Link::Connected) => return Ok(Ok(waiting)),
+                    Ok(Link::Offered | Link::Published) => disk = Some(waiting),
+                    Ok(_) => return Ok(Err(self.keep(place, waiting, Reason::Closed))),
+                    Err(error) => return Ok(Err(self.keep(place, waiting, Reason::Device(error)))),
+                }
             }
             if self.wait(Some(deadline))? == Wake::TimedOut {
-                return Ok(Err(if disk.is_some() { Reason::NotConnected } else { Reason::Missing }));
+                let reason = disk.map(|disk| self.keep(place, disk, Reason::NotConnected));
+                return Ok(Err(reason.unwrap_or(Reason::Missing)));
             }
+            self.follow();
         }
+    }
+
+    /// Keeps a disk that cannot be used, for a reason, to go with its backend.
+    fn keep(&mut self, place: usize, disk: Disk, reason: Reason) -> Reason {
+        self.disks[place] = Some(disk);
+        reason
     }
 
     /// Takes disk `wanted`, or the first; None if it is not there yet.
@@ -172,7 +182,6 @@ impl Check {
 
     /// Goes with backends that end.
     fn follow(&mut self) {
-        let _ = self.plane.take_fired(WATCH);
         for place in &mut self.disks {
             // What cannot be followed stays as it is.
             place.take_if(|disk| disk.advance(&mut self.plane) == Ok(Link::Gone));

@@ -22,6 +22,7 @@ use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
 use super::budget::Budget;
+use super::failed::Failed;
 use super::guest::{Guest, Ring, RingError};
 use super::logs::Logs;
 use super::tally::Tallies;
@@ -35,7 +36,7 @@ const RATE_OF_ALL: u32 = 2 << 20;
 /// So many guests have their turn before anything else is looked at.
 const TURNS: usize = 64;
 
-/// How often it is looked for guests that are gone, and what has failed is tried again.
+/// How often it is looked for guests that are gone.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Records of guests, whatever was heard of them, are looked at again this often.
@@ -58,8 +59,8 @@ pub(super) struct Board<W> {
     pub(super) folder: PathBuf,
     pub(super) epoll: Epoll,
     pub(super) guests: BTreeMap<DomId, Guest>,
-    /// Consoles that could not be opened, and why.
-    pub(super) failed: BTreeMap<DomId, String>,
+    /// Consoles that could not be opened.
+    pub(super) failed: BTreeMap<DomId, Failed>,
     ready: VecDeque<DomId>,
     paused: BTreeSet<(Instant, DomId)>,
     all: Budget,
@@ -151,12 +152,13 @@ impl<W: World> Board<W> {
                 self.serve(domain, now);
             }
         }
+        self.try_again(now);
         if now >= self.next_look_at_all {
             self.look_at_all(now);
         }
         if now >= self.next_look {
             self.next_look = now + LOOK;
-            self.bury(now);
+            self.bury();
         }
         Ok(others)
     }
@@ -169,6 +171,7 @@ impl<W: World> Board<W> {
             looks.then_some(self.next_look),
             Some(self.next_look_at_all),
             line,
+            self.failed.values().map(|failed| failed.next).min(),
         ];
         due.into_iter().flatten().min().map_or(LOOK_AT_ALL, |due| due.saturating_duration_since(now))
     }

@@ -14,6 +14,7 @@ mod attach;
 mod attached;
 mod board;
 mod budget;
+mod failed;
 mod files;
 mod guest;
 mod logs;

@@ -7,6 +7,7 @@ use h2::DomId;
 use nix::sys::epoll::{EpollEvent, EpollFlags};
 
 use super::board::{Board, LOOK_AT_ALL, World};
+use super::failed::Failed;
 use super::guest::{Guest, RingError};
 use super::token::Token;
 
@@ -36,11 +37,11 @@ impl<W: World> Board<W> {
                         self.add(domain, Guest::new(record, ring, &path, now));
                     }
                     Err(error) => {
-                        let text = error.to_string();
-                        if before.as_ref() != Some(&text) {
-                            log::warn!("the console of {} (domain {domain}) cannot be served: {text}", record.name);
+                        let mut failed = before.unwrap_or_else(|| Failed::new(now));
+                        if failed.again(now) {
+                            log::warn!("the console of {} (domain {domain}) cannot be served: {error}", record.name);
                         }
-                        self.failed.insert(domain, text);
+                        self.failed.insert(domain, failed);
                     }
                 }
             }
@@ -53,7 +54,7 @@ impl<W: World> Board<W> {
         let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLONESHOT;
         if let Err(error) = self.epoll.add(&guest.ring, EpollEvent::new(flags, Token::Ring(domain).into())) {
             log::error!("the console of domain {domain} cannot be waited for: {error}");
-            self.failed.insert(domain, error.to_string());
+            self.failed.insert(domain, Failed::new(Instant::now()));
             return;
         }
         if let Some(listener) = &guest.listener
@@ -84,14 +85,19 @@ impl<W: World> Board<W> {
 
     /// A console that does not work any more is opened anew when it is next looked at, if the guest is still there.
     pub(super) fn give_up(&mut self, domain: DomId, error: &RingError) {
-        let text = error.to_string();
-        log::warn!("the console of domain {domain} is lost: {text}");
+        log::warn!("the console of domain {domain} is lost: {error}");
         self.remove(domain);
-        self.failed.insert(domain, text);
+        self.failed.insert(domain, Failed::new(Instant::now()));
+    }
+
+    /// Tries again what has failed, and is due.
+    pub(super) fn try_again(&mut self, now: Instant) {
+        let due = self.failed.iter().filter(|(_, failed)| failed.next <= now).map(|(domain, _)| *domain);
+        due.collect::<Vec<_>>().into_iter().for_each(|domain| self.look(domain, now));
     }
 
     /// Lets go of consoles whose guests are gone; a page of theirs that is mapped here would keep what is left of them.
-    pub(super) fn bury(&mut self, now: Instant) {
+    pub(super) fn bury(&mut self) {
         if self.guests.is_empty() && self.failed.is_empty() {
             return;
         }
@@ -102,9 +108,6 @@ impl<W: World> Board<W> {
         let gone: Vec<DomId> = self.guests.keys().filter(|domain| !living.contains(domain)).copied().collect();
         gone.into_iter().for_each(|domain| self.close(domain));
         self.failed.retain(|domain, _| living.contains(domain));
-        for domain in self.failed.keys().copied().collect::<Vec<_>>() {
-            self.look(domain, now);
-        }
     }
 
     /// Lets go of a console, after what the guest printed last.
