@@ -80,5 +80,7 @@ fn xl_destroys_a_guest_with_devices() {
     console::wait_for(&guest.name, "vif 0 ");
     xl::xl(&["destroy", &guest.domid.to_string()]).ok();
     wait::until("devices are left", || noxs::list().is_empty());
+    // The next command forgets its records.
+    assert_eq!(chaos::find(&guest.name), None);
     host.assert_unchanged("a guest that xl destroyed");
 }

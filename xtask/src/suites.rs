@@ -64,9 +64,9 @@ const GROUPS: &[Group] = &[
     Group {
         name: "noxs",
         plane: Plane::Noxs,
-        suites: &["noxs_guests", "noxs_devices", "noxs_kernel"],
+        suites: &["noxs_guests", "noxs_devices"],
         // The last starts xenstored, so nothing may come behind it that is about a host without.
-        long: &["noxs_hostile", "noxs_crowd", "noxs_beside"],
+        long: &["noxs_kernel", "noxs_beside"],
         memory: 3072,
         suite_timeout: 900,
     },
