@@ -1,4 +1,4 @@
-//! Network interfaces and disks of guests. What guests without Xenstore have is in [`crate::plane`]; here is what a device is, and its life on the
+//! Network interfaces and disks of guests. What guests without Xenstore have is in `crate::plane`; here is what a device is, and its life on the
 //! Xenstore plane.
 //!
 //! There a device is three directories, whose nodes and permissions are those that libxl 4.17 writes for the same device:

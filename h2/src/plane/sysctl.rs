@@ -3,7 +3,7 @@
 use super::noxs::{Noxs, sysctl};
 use crate::error::Error;
 use crate::id::DomId;
-use crate::noxs_backend::{Keys, Which};
+use crate::noxs_backend::{Keys, NoxsError, Which};
 use crate::shutdown::ShutdownRequest;
 
 /// What the guest has made of the last request.
@@ -36,10 +36,13 @@ impl Noxs<'_> {
         Ok(self.backend.set_keys(sysctl(guest), false, &keys)?)
     }
 
-    /// What the guest has made of it.
-    pub(crate) fn answer(&self, guest: DomId) -> Result<Answer, Error> {
-        let ours = self.sysctl_keys(guest, Which::Backend)?;
-        Ok(answer(&ours, &self.sysctl_keys(guest, Which::Frontend)?))
+    /// What the guest has made of it. One whose device is gone, as those of a guest that is being destroyed are, has nothing to say.
+    pub(crate) fn answer(&self, guest: DomId) -> Result<Answer, NoxsError> {
+        let read = |which| self.backend.read(sysctl(guest), which);
+        match (read(Which::Backend)?, read(Which::Frontend)?) {
+            (Some(ours), Some(theirs)) => Ok(answer(&ours.keys, &theirs.keys)),
+            _ => Ok(Answer::None),
+        }
     }
 
     /// Takes the request back: a guest that wakes up later must not act on it.
