@@ -78,7 +78,7 @@ fn more_than_this_host_has() {
     let config = lab.config("noop-pv", "a", &pinned);
     refused(&host, &config, 2, &["cpumap", "77"]);
     let config = lab.config("noop-pv", "a", &json!({"xen": {"dev_method": "noxs"}}));
-    refused(&host, &config, 2, &["noxs"]);
+    refused(&host, &config, 7, &["NoXS", "/dev/xen/noxs_backend", "dev_method"]);
 }
 
 #[test]
