@@ -1,0 +1,114 @@
+//! A guest that breaks every rule of NoXS (guests/scribble): dom0, the daemons and the other guests go on, and it can be removed.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::Path;
+
+use lab_tests::{Host, Lab, chaos, console, echo, noxs, run, wait};
+use serde_json::{Value, json};
+
+const NEIGHBOUR: &str = "10.77.0.61";
+
+/// A scribbler with an interface and a disk.
+fn scribbler(disk: &Path, cmdline: &str) -> Value {
+    json!({
+        "kernel": "/guests/scribble",
+        "cmdline": cmdline,
+        "vifs": [{"bridge": "xenbr0"}],
+        "vbds": [{"target": disk, "type": "file", "vdev": "xvda", "access": "w"}],
+        "on_crash": "destroy",
+    })
+}
+
+/// The neighbour on the same bridge answers, and so do the host's daemon and kernel.
+#[track_caller]
+fn host_is_well() {
+    let mut text = String::new();
+    echo::connect(NEIGHBOUR, 13).read_to_string(&mut text).unwrap();
+    assert!(text.contains(':') && text.contains("20"), "{text:?}");
+    run(&["xendevd", "status"]).ok();
+    noxs::nx(&["list"]).ok();
+    let log = run(&["dmesg"]).ok();
+    let bad = ["BUG:", "Oops", "WARNING:", "hung task", "general protection", "refcount"];
+    // blkback's own, about a ring that it could not map: any frontend has it warn, on either plane.
+    let known = |line: &str| line.contains("xen_blkif_disconnect");
+    let found: Vec<&str> =
+        log.lines().filter(|line| bad.iter().any(|word| line.contains(word)) && !known(line)).collect();
+    assert_eq!(found, Vec::<&str>::new());
+}
+
+#[test]
+fn every_mode_is_survived() {
+    let lab = Lab::new("noxs-scribble");
+    let disk = lab.path("disk");
+    File::create(&disk).unwrap().set_len(16 << 20).unwrap();
+    let neighbour = json!({"cmdline": format!("ip={NEIGHBOUR}/24")});
+    let neighbour = lab.create_with("daytime-pv", "neighbour", &neighbour, &[]);
+    console::wait_for(&neighbour.name, "vif 0 ");
+    host_is_well();
+    // Behind a first one, since Xen keeps the frames in which it tracks what dom0 maps of guests' memory.
+    let warm = lab.create_with("hello-pv", "warm", &scribbler(&disk, "mode=deaf seconds=1"), &[]);
+    chaos::chaos(&["destroy", &warm.name]).ok();
+    let host = Host::now().with_slack(256);
+    for base in ["hello-pv", "hello-pvh"] {
+        for mode in ["page", "keys", "odd", "states", "storm", "rings", "all"] {
+            let name = format!("{base}-{mode}");
+            let cmdline = format!("mode={mode} devices=3 seconds=3 seed=1");
+            let config = lab.config(base, &name, &scribbler(&disk, &cmdline));
+            // Its create may well fail: a backend has to wait for what this frontend says.
+            let output = chaos::chaos(&["create", &config]);
+            if output.status.success() {
+                console::wait_for(&lab.name(&name), "done after");
+                host_is_well();
+                chaos::chaos(&["destroy", &lab.name(&name)]).ok();
+            } else {
+                output.fails_with_a_message();
+            }
+            host_is_well();
+            wait::until("devices are left", || noxs::list().len() == 2);
+        }
+    }
+    host.assert_unchanged("guests that scribbled");
+    chaos::chaos(&["destroy", &neighbour.name]).ok();
+}
+
+#[test]
+fn one_that_dies_with_half_a_change() {
+    let lab = Lab::new("noxs-half");
+    let disk = lab.path("disk");
+    File::create(&disk).unwrap().set_len(16 << 20).unwrap();
+    let neighbour = json!({"cmdline": format!("ip={NEIGHBOUR}/24")});
+    let neighbour = lab.create_with("daytime-pv", "neighbour", &neighbour, &[]);
+    console::wait_for(&neighbour.name, "vif 0 ");
+    for base in ["hello-pv", "hello-pvh"] {
+        for die in ["crash", "poweroff"] {
+            let cmdline = format!("mode=all devices=3 seconds=1 seed=2 die={die}");
+            let config = lab.config(base, die, &scribbler(&disk, &cmdline));
+            let _ = chaos::chaos(&["create", &config]);
+            // Nobody waits for its end but xendevd, which removes it.
+            wait::until("the guest is not removed", || chaos::find(&lab.name(die)).is_none());
+            wait::until("devices are left", || noxs::list().len() == 2);
+            host_is_well();
+        }
+    }
+    chaos::chaos(&["destroy", &neighbour.name]).ok();
+}
+
+/// It takes no notice of a request: whoever asks waits no longer than he said, and may then force it.
+#[test]
+fn one_that_does_not_answer() {
+    let lab = Lab::new("noxs-deaf");
+    let disk = lab.path("disk");
+    File::create(&disk).unwrap().set_len(16 << 20).unwrap();
+    for base in ["hello-pv", "hello-pvh"] {
+        let guest = lab.create_with(base, base, &scribbler(&disk, "mode=deaf seconds=0"), &[]);
+        let message = chaos::chaos(&["shutdown", "--timeout", "2", &guest.name]).fails(6);
+        assert!(message.contains("did not react"), "{message}");
+        let forced = chaos::json(&["shutdown", "--timeout", "2", "--force", &guest.name]);
+        assert_eq!((forced["reason"].clone(), forced["destroyed"].clone()), (json!("forced"), json!(true)));
+        wait::until("devices are left", || noxs::list().is_empty());
+    }
+    assert!(fs::read_dir("/sys/bus/xen-backend/devices").unwrap().next().is_none());
+}
