@@ -66,7 +66,7 @@ const GROUPS: &[Group] = &[
         plane: Plane::Noxs,
         suites: &["noxs_guests", "noxs_devices"],
         // The last starts xenstored, so nothing may come behind it that is about a host without.
-        long: &["noxs_kernel", "noxs_hostile", "noxs_beside"],
+        long: &["noxs_kernel", "noxs_hostile", "noxs_crowd", "noxs_beside"],
         memory: 3072,
         suite_timeout: 900,
     },
