@@ -72,8 +72,7 @@ pub(crate) fn run(options: &Options) -> Result<i32> {
         Plane::Xenstore => "demo.sh",
         Plane::Noxs => "demo-noxs.sh",
     };
-    let path = files::workspace()?.join("xtask/lab").join(name);
-    let script = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let script = script("demo-common.sh")? + &script(name)?;
     // Counted instructions are the better clock; but where it runs, idle time passes instantly, which is no host to work on.
     let host = Host { plane: options.plane, icount: !options.keep, timeout: Some(LIMIT), ..Host::default() };
     let clock = if options.keep { ROUGH } else { EXACT };
@@ -88,4 +87,10 @@ pub(crate) fn run(options: &Options) -> Result<i32> {
         print!("{FAREWELL}");
     }
     Ok(status)
+}
+
+/// One of the files of xtask/lab.
+fn script(name: &str) -> Result<String> {
+    let path = files::workspace()?.join("xtask/lab").join(name);
+    fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
 }
