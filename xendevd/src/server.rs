@@ -50,16 +50,22 @@ struct Client {
     end: Instant,
 }
 
+/// A socket for root alone, in the place of one that a daemon before has left. Nobody waits for its clients.
+pub(crate) fn listen(path: &Path) -> io::Result<UnixListener> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
 impl Server {
     /// Listens. Who calls this has made sure that no other daemon does.
     pub(crate) fn listen(path: &Path) -> io::Result<Self> {
-        match fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let listener = UnixListener::bind(path)?;
-        fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
-        listener.set_nonblocking(true)?;
+        let listener = listen(path)?;
         Ok(Self { listener, path: path.to_owned(), clients: BTreeMap::new(), last: 0 })
     }
 

@@ -6,7 +6,6 @@ use std::fmt;
 use std::fs;
 use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,7 +18,7 @@ use super::attached::{Attached, Sent};
 use super::budget::Budget;
 use super::tally::Tally;
 use crate::guests::Record;
-use crate::server::check;
+use crate::server::{check, listen};
 
 /// What a guest may print at once, in bytes, and then in each second: the messages of a boot come at once, and a flood costs little.
 const BURST: u32 = 256 << 10;
@@ -176,15 +175,4 @@ impl Drop for Guest {
             let _ = fs::remove_file(&self.path);
         }
     }
-}
-
-fn listen(path: &Path) -> io::Result<UnixListener> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let listener = UnixListener::bind(path)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
-    listener.set_nonblocking(true)?;
-    Ok(listener)
 }
