@@ -15,7 +15,7 @@
 
 /* Numbers of Xen's public headers. */
 enum { UPDATE_VA_MAPPING = 14, MEMORY_OP = 12, SCHED_OP = 29, EVENT_CHANNEL_OP = 32, HVM_OP = 34 };
-enum { ADD_TO_PHYSMAP = 7, REMOVE_FROM_PHYSMAP = 15 };
+enum { ADD_TO_PHYSMAP = 7, REMOVE_FROM_PHYSMAP = 15, SPACE_GMFN = 2 };
 enum { SCHED_POLL = 3, SCHED_SHUTDOWN = 2, BIND_VIRQ = 1, SEND = 4, GET_PARAM = 1 };
 
 struct console {
@@ -170,6 +170,11 @@ static void try_to_write(struct xen_noxs_op *op)
         uint16_t domid;
         uint32_t gpfn;
     } remove = { 0x7ff0, (uintptr_t)other.bytes >> 12 };
+    struct {
+        uint16_t domid, size;
+        uint32_t space, idx, gpfn;
+    } move = { 0x7ff0, 0, SPACE_GMFN, (uintptr_t)device_page.bytes >> 12, (uintptr_t)other.bytes >> 12 };
+    volatile struct xen_noxs_device_page *page = (void *)other.bytes;
 
     device_page.bytes[0] = 'X';
     print("after a write the magic begins with %d\n", (long)device_page.bytes[0]);
@@ -178,6 +183,11 @@ static void try_to_write(struct xen_noxs_op *op)
     print("the magic begins there with %d\n", (long)other.bytes[0]);
     print("remove: %d\n", hypercall(MEMORY_OP, REMOVE_FROM_PHYSMAP, (long)&remove, 0));
     print("map again: %d\n", map(op));
+
+    /* Moved like that the page is writable. Xen writes it anew, but must not go on from what it finds there. */
+    print("move as memory: %d\n", hypercall(MEMORY_OP, ADD_TO_PHYSMAP, (long)&move, 0));
+    page->generation = 77;
+    print("map once more: %d\n", map(op));
 }
 
 static void set_up(void *unused)

@@ -60,7 +60,10 @@ for kind in pv pvh; do
     sed "s/^/$kind: /" "$log" | grep -v storm | awk '!/generation|devices|slot/ || n++ < 18'
     case $kind in
         pv) grep -q 'map writable: -' "$log" || fail "the PV guest could map its page writable" ;;
-        pvh) grep -q 'after a write the magic begins with 78' "$log" || fail "the PVH guest could write its page" ;;
+        pvh)
+            grep -q 'after a write the magic begins with 78' "$log" || fail "the PVH guest could write its page"
+            grep -q '^move as memory: 0' "$log" || fail "the PVH guest could not move its page"
+            ;;
     esac
     n=0
     until xl list "t-$kind" | grep -q -- '---s--'; do
