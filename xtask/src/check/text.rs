@@ -23,6 +23,9 @@ const HOSTS: &[&[&str]] = &[
 /// A folder of the machines that we develop on.
 const MACHINE_PATH: &[&str] = &["", "work", ""];
 
+/// What git leaves around the two sides of a conflict.
+const CONFLICT: &[&str] = &["<<<<<<< ", ">>>>>>> "];
+
 /// Cargo writes the name of its registry into the lock file, and reads it there.
 const EXEMPT: &str = "Cargo.lock";
 
@@ -45,6 +48,9 @@ pub(super) fn check(tree: &Tree) -> Result<Vec<String>> {
             }
             if names_path(line, &path) {
                 wrong.push(format!("{at}: names a path of one machine"));
+            }
+            if CONFLICT.iter().any(|mark| line.starts_with(mark)) {
+                wrong.push(format!("{at}: a merge was not finished"));
             }
         }
     }
