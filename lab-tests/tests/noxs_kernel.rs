@@ -21,6 +21,7 @@ fn wrong_requests_are_refused() {
         (vec!["add", &domain, "sysctl", "0"], "exists"),
         (vec!["add", &domain, "VIF", "0"], "Invalid argument"),
         (vec!["add", "32000", "vif", "0"], ""),
+        (vec!["add", "0", "vif", "0"], "Invalid argument"),
         (vec!["read", &domain, "vif", "7"], "No such"),
         (vec!["set", &domain, "vif", "7", "a=b"], "No such"),
     ] {
@@ -40,9 +41,12 @@ fn a_device_that_does_not_close_is_forced() {
     // noop has no drivers: its end of a device never says anything.
     let guest = lab.create("noop-pv", "a");
     let domain = guest.domid.to_string();
-    noxs::nx(&["add", &domain, "vbd", DISK, "a=b", "--", "secret=c"]).ok();
+    noxs::nx(&["add", &domain, "vbd", DISK, "a=b", "script=s", "--", "secret=c"]).ok();
     let keys = noxs::keys(guest.domid, "vbd", XVDA);
     assert!(keys.contains(&"backend a = b".to_owned()) && keys.contains(&"private secret = c".to_owned()), "{keys:?}");
+    // What is the host's alone stays out of the page, whoever puts it there.
+    assert!(keys.contains(&"private script = s".to_owned()), "{keys:?}");
+    assert!(!keys.iter().any(|line| line.starts_with("backend script")), "{keys:?}");
     noxs::nx(&["set", &domain, "vbd", DISK, "a=d"]).ok();
     assert_eq!(noxs::key(guest.domid, "vbd", XVDA, "backend a").as_deref(), Some("d"));
     noxs::nx(&["del", &domain, "vbd", DISK, "force", "500"]).ok();
