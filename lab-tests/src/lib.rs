@@ -6,6 +6,7 @@
 //! - [`Host`] is a snapshot of all that a guest could leave behind, with a readable difference.
 //! - [`noxs`] is what a host for NoXS has of its own: witnesses, and xenstored started late.
 //! - [`shell`] runs commands in a Linux guest, [`echo`] sends bulk data through a guest and back.
+//! - [`kernel_log`] is what dom0's kernel complains of.
 //! - [`daemon`], [`console`], [`strace`], [`terminal`], [`uevents`] and [`wait`] are the witnesses and the tools.
 //! - [`xendevd`] and [`device`] are the hotplug daemon, and devices made by hand.
 //!
@@ -20,6 +21,7 @@ pub mod daemon;
 pub mod device;
 pub mod echo;
 mod host;
+pub mod kernel_log;
 mod lab;
 pub mod noxs;
 pub mod shell;

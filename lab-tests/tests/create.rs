@@ -20,7 +20,9 @@ fn lives(app: &str, kind: &str) {
     let memory = if app == "linux" { 256 } else { 4 };
 
     let row = xl::find(&name).expect("xl lists it");
-    assert_eq!((row.id, row.memory_mib, row.vcpus), (created.domid, memory, 1), "{row:?}");
+    assert_eq!((row.id, row.vcpus), (created.domid, 1), "{row:?}");
+    // A Linux that has started may have given a few pages away, for the frames of its grant table; xl rounds down.
+    assert!((memory - 1..=memory).contains(&row.memory_mib), "{row:?}");
     let row = chaos::find(&name).expect("chaos lists it");
     // A PVH guest has a few pages beyond its RAM; xl rounds them away, too.
     assert_eq!((row.domid, row.memory_kib / 1024, row.kind.as_str()), (created.domid, memory, kind), "{row:?}");

@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::Path;
 
-use lab_tests::{Host, Lab, chaos, console, echo, noxs, run, wait};
+use lab_tests::{Host, Lab, chaos, console, echo, kernel_log, noxs, run, wait};
 use serde_json::{Value, json};
 
 const NEIGHBOUR: &str = "10.77.0.61";
@@ -30,13 +30,7 @@ fn host_is_well() {
     assert!(text.contains(':') && text.contains("20"), "{text:?}");
     run(&["xendevd", "status"]).ok();
     noxs::nx(&["list"]).ok();
-    let log = run(&["dmesg"]).ok();
-    let bad = ["BUG:", "Oops", "WARNING:", "hung task", "general protection", "refcount"];
-    // blkback's own, about a ring that it could not map: any frontend has it warn, on either plane.
-    let known = |line: &str| line.contains("xen_blkif_disconnect");
-    let found: Vec<&str> =
-        log.lines().filter(|line| bad.iter().any(|word| line.contains(word)) && !known(line)).collect();
-    assert_eq!(found, Vec::<&str>::new());
+    kernel_log::assert_clean();
 }
 
 #[test]

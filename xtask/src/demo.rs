@@ -61,7 +61,9 @@ pub(crate) fn run(options: &Options) -> Result<i32> {
         deps::ensure(&needed)?;
         step.done();
     }
-    let boot = Boot::of(options.plane)?;
+    // Counted instructions are the better clock; but where it runs, idle time passes instantly, which is no host to work on.
+    let host = Host { plane: options.plane, icount: !options.keep, timeout: Some(LIMIT), ..Host::default() };
+    let boot = Boot::of(&host)?;
     let step = Step::start("building chaos and the guests");
     let made = tempfile::tempdir()?;
     install::install(made.path(), "/usr".as_ref())?;
@@ -73,8 +75,6 @@ pub(crate) fn run(options: &Options) -> Result<i32> {
         Plane::Noxs => "demo-noxs.sh",
     };
     let script = script("demo-common.sh")? + &script(name)?;
-    // Counted instructions are the better clock; but where it runs, idle time passes instantly, which is no host to work on.
-    let host = Host { plane: options.plane, icount: !options.keep, timeout: Some(LIMIT), ..Host::default() };
     let clock = if options.keep { ROUGH } else { EXACT };
     let script = format!("clock='{clock}'; export clock\n{script}");
     println!("booting a Xen host");

@@ -9,7 +9,6 @@ use crate::install::cargo;
 use crate::lab::boot::Boot;
 use crate::lab::cpio::Archive;
 use crate::lab::initramfs::BUSYBOX;
-use crate::lab::options::Plane;
 use crate::{deps, files};
 
 /// Packages of our own guests. They have a profile of their own, and nothing of std.
@@ -32,24 +31,13 @@ pub(crate) fn install(dir: &Path, boot: &Boot) -> Result<()> {
     for example in files::find(&workspace.join("docs/examples"), "json")? {
         let name = example.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if name.ends_with("-pv.json") || name.ends_with("-pvh.json") {
-            let text = fs::read_to_string(&example).with_context(|| format!("cannot read {}", example.display()))?;
-            files::write(&dir.join(name), on_plane(&text, boot.plane)?, 0o644)?;
+            files::install(&example, &dir.join(name), 0o644)?;
         }
     }
     if let Some(kernel) = &boot.guest.kernel {
         files::install(kernel, &dir.join("linux-vmlinux"), 0o644)?;
     }
     Ok(())
-}
-
-/// A guest's configuration for a host of this plane.
-fn on_plane(text: &str, plane: Plane) -> Result<String> {
-    if plane == Plane::Xenstore {
-        return Ok(text.to_owned());
-    }
-    let mut guest: serde_json::Value = serde_json::from_str(text).context("an example is not JSON")?;
-    guest["xen"]["dev_method"] = "noxs".into();
-    Ok(serde_json::to_string_pretty(&guest)? + "\n")
 }
 
 /// The Linux guest's file system, as `initramfs.list` in `dir` describes it, with the frontends that Debian's kernel has as modules.

@@ -24,9 +24,10 @@ use crate::run::Tool;
 struct Group {
     name: &'static str,
     plane: Plane,
-    /// The test programs; empty for all that no group names.
+    /// Whether a host of the plane noxs has a Xenstore, too.
+    xenstored: bool,
     suites: &'static [&'static str],
-    /// Those that repeat the same thing hundreds of times: once is enough for the same programs on the same host.
+    /// Those that repeat the same thing hundreds of times, or what another host has shown already: once is enough for the same programs on the same host.
     long: &'static [&'static str],
     /// MiB.
     memory: u32,
@@ -34,21 +35,15 @@ struct Group {
     suite_timeout: u64,
 }
 
-impl Group {
-    /// Whether the group names this suite.
-    fn names(&self, suite: &str) -> bool {
-        self.suites.iter().chain(self.long).any(|name| *name == suite)
-    }
-}
-
 /// Hosts with one processor each: with two of them a host is slower, since chaos and xenstored take turns, and each turn
-/// then waits for another thread of QEMU. The first two have about half of the work each, with the long suites and without; the third has the
+/// then waits for another thread of QEMU. The first two have about half of the work each, with the long suites and without; the others have the
 /// patched Xen and kernel.
 const GROUPS: &[Group] = &[
     Group {
         name: "guests",
         plane: Plane::Xenstore,
-        suites: &[],
+        xenstored: true,
+        suites: &["cost", "create", "disks", "errors", "hotplug", "interop", "lifecycle"],
         long: &["faults", "scale"],
         memory: 4096,
         suite_timeout: 1200,
@@ -56,6 +51,7 @@ const GROUPS: &[Group] = &[
     Group {
         name: "devices",
         plane: Plane::Xenstore,
+        xenstored: true,
         suites: &["devices", "hotplug_daemon", "restarts"],
         long: &["kill", "network"],
         memory: 4096,
@@ -64,13 +60,30 @@ const GROUPS: &[Group] = &[
     Group {
         name: "noxs",
         plane: Plane::Noxs,
+        xenstored: false,
         suites: &["noxs_guests", "noxs_devices"],
         // The last starts xenstored, so nothing may come behind it that is about a host without.
         long: &["noxs_kernel", "noxs_hostile", "noxs_crowd", "noxs_beside"],
         memory: 3072,
         suite_timeout: 900,
     },
+    // Debian's tools, and guests with a Xenstore, on the patched Xen and kernel.
+    Group {
+        name: "patched",
+        plane: Plane::Noxs,
+        xenstored: true,
+        suites: &[],
+        long: &["create", "interop", "hotplug"],
+        memory: 3072,
+        suite_timeout: 900,
+    },
 ];
+
+/// What every host runs behind its suites: what its kernel thought of them.
+const LAST: &str = "kernel_log";
+
+/// Behind that on a host with a kernel that watches itself.
+const DEBUG: &str = "noxs_debug";
 
 /// How long a host takes to boot, at the very most; on top of its suites' time.
 const BOOT_TIME: u64 = 300;
@@ -81,16 +94,16 @@ const PLACE: &str = "/usr/lib/lightvm-lab/tests";
 /// Runs all suites; long ones that have passed before with the same inputs only if told so.
 pub(crate) fn run(root: &Path, again: bool) -> Result<Counts> {
     let programs = build(root)?;
-    // All hosts need what this builds, and one would wait for the other.
-    let planes = [Plane::Xenstore, Plane::Noxs].into_iter();
-    let hosts: Vec<(Plane, Key)> = planes.map(|plane| Ok((plane, lab::fingerprint(plane)?))).collect::<Result<_>>()?;
+    every_suite_has_a_host(&programs)?;
     let mut counts = Counts::default();
     let mut plans = Vec::new();
     for group in GROUPS {
-        let (_, host) = hosts.iter().find(|(plane, _)| *plane == group.plane).context("a group has a plane")?;
-        let mut plan = Plan { group, suites: members(group, &programs)?, long: Vec::new() };
+        // All hosts need what this builds, and one would wait for the other.
+        let host = lab::fingerprint(&group.host())?;
+        let mut plan =
+            Plan { group, host: group.host(), suites: group.suites.to_vec(), long: Vec::new(), last: &[LAST] };
         for name in group.long {
-            let known = Known::new(name, &inputs(name, host, &programs)?)?;
+            let known = Known::new(name, &inputs(name, &host, &programs)?)?;
             match known.age().filter(|_| !again) {
                 Some(age) => {
                     counts.known += 1;
@@ -104,18 +117,37 @@ pub(crate) fn run(root: &Path, again: bool) -> Result<Counts> {
                 None => plan.long.push((name, known)),
             }
         }
-        plans.push(plan);
+        if plan.names().next().is_some() {
+            plans.push(plan);
+        }
     }
+    counts.add(run_plans(&programs, &plans)?);
+    Ok(counts)
+}
+
+/// Runs the suites of the NoXS host on a kernel that watches its locks and its memory, and looks at what it found.
+pub(crate) fn run_debug(root: &Path) -> Result<Counts> {
+    let programs = build(root)?;
+    let group = GROUPS.iter().find(|group| group.name == "noxs").context("there is no group noxs")?;
+    // What such a kernel keeps for each lock, page and block takes memory, and time.
+    let host = Options { debug_kernel: true, memory: 6144, ..group.host() };
+    let suites = group.suites.iter().chain(group.long).copied().collect();
+    run_plans(&programs, &[Plan { group, host, suites, long: Vec::new(), last: &[LAST, DEBUG] }])
+}
+
+/// Runs the plans side by side.
+fn run_plans(programs: &Programs, plans: &[Plan]) -> Result<Counts> {
     let results: Vec<Result<Counts>> = thread::scope(|scope| {
-        let runs: Vec<_> = plans.iter().map(|plan| scope.spawn(|| run_group(&programs, plan))).collect();
+        let runs: Vec<_> = plans.iter().map(|plan| scope.spawn(|| run_plan(programs, plan))).collect();
         runs.into_iter().map(|run| run.join().unwrap_or_else(|_| bail!("the runner of a group panicked"))).collect()
     });
-    for (group, result) in GROUPS.iter().zip(results) {
+    let mut counts = Counts::default();
+    for (plan, result) in plans.iter().zip(results) {
         match result {
             Ok(found) => counts.add(found),
             Err(error) if error.downcast_ref::<Failure>().is_some_and(Failure::is_interrupt) => return Err(error),
             Err(error) => {
-                eprintln!("[{}] {error:#}", group.name);
+                eprintln!("[{}] {error:#}", plan.group.name);
                 counts.failed += 1;
             }
         }
@@ -127,9 +159,31 @@ pub(crate) fn run(root: &Path, again: bool) -> Result<Counts> {
 #[derive(Debug)]
 struct Plan {
     group: &'static Group,
-    suites: Vec<String>,
+    host: Options,
+    suites: Vec<&'static str>,
     /// The long ones behind them, and where it is noted when they have passed.
     long: Vec<(&'static str, Known)>,
+    /// What looks at the host behind all others.
+    last: &'static [&'static str],
+}
+
+impl Group {
+    fn host(&self) -> Options {
+        Options {
+            plane: self.plane,
+            with_xenstored: self.xenstored,
+            memory: self.memory,
+            cpus: 1,
+            ..Options::default()
+        }
+    }
+}
+
+impl Plan {
+    /// The suites of the plan, without the last.
+    fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.suites.iter().copied().chain(self.long.iter().map(|(name, _)| *name))
+    }
 }
 
 /// Everything that the outcome of a suite depends on.
@@ -142,13 +196,12 @@ fn inputs(name: &str, host: &Key, programs: &Programs) -> Result<Key> {
     Ok(key)
 }
 
-/// Runs the suites of a group on a host of their own.
-fn run_group(programs: &Programs, plan: &Plan) -> Result<Counts> {
+/// Runs the suites of a plan on a host of their own.
+fn run_plan(programs: &Programs, plan: &Plan) -> Result<Counts> {
     let group = plan.group;
-    let long = plan.long.iter().map(|(name, _)| (*name).to_owned());
-    let names: Vec<String> = plan.suites.iter().cloned().chain(long).collect();
+    let names: Vec<&str> = plan.names().chain(plan.last.iter().copied()).collect();
     let stripped = tempfile::tempdir()?;
-    let mut options = Options { plane: group.plane, memory: group.memory, cpus: 1, ..Options::default() };
+    let mut options = plan.host.clone();
     let mut add = |name: &str, from: &Path, dom0: PathBuf| -> Result<()> {
         let host = stripped.path().join(name);
         // Copying megabytes of debugging information into an emulated machine takes longer than the tests.
@@ -157,7 +210,7 @@ fn run_group(programs: &Programs, plan: &Plan) -> Result<Counts> {
         Ok(())
     };
     for name in &names {
-        let from = programs.get(name.as_str()).with_context(|| format!("there is no suite {name}"))?;
+        let from = programs.get(*name).with_context(|| format!("there is no suite {name}"))?;
         add(name, from, Path::new(PLACE).join(name))?;
     }
     let example = programs.get(EXAMPLE).with_context(|| format!("there is no example {EXAMPLE}"))?;
@@ -202,19 +255,19 @@ fn build(root: &Path) -> Result<Programs> {
     Ok(programs)
 }
 
-/// The suites of `group` but the long ones, in order. Every suite has a group, if only the one that takes the rest.
-fn members(group: &Group, programs: &Programs) -> Result<Vec<String>> {
-    if !group.suites.is_empty() {
-        return Ok(group.suites.iter().map(|suite| (*suite).to_owned()).collect());
-    }
-    let taken = |name: &str| name == EXAMPLE || GROUPS.iter().any(|other| other.names(name));
-    let names: Vec<String> = programs.keys().filter(|name| !taken(name)).cloned().collect();
-    ensure!(!names.is_empty(), "the group {} has no suites", group.name);
-    Ok(names)
+/// A suite that no host runs would be a test that cannot fail.
+fn every_suite_has_a_host(programs: &Programs) -> Result<()> {
+    let named = |name: &str| {
+        let of = |group: &Group| group.suites.iter().chain(group.long).any(|suite| *suite == name);
+        [LAST, DEBUG, EXAMPLE].contains(&name) || GROUPS.iter().any(of)
+    };
+    let left: Vec<&str> = programs.keys().map(String::as_str).filter(|name| !named(name)).collect();
+    ensure!(left.is_empty(), "no host runs the suites {}", left.join(", "));
+    Ok(())
 }
 
 /// What dom0 runs: each suite with a time limit, and the number of those that failed as its status.
-fn script(names: &[String], limit: u64) -> Result<String> {
+fn script(names: &[&str], limit: u64) -> Result<String> {
     let mut script = String::from("failed=0\n");
     for name in names {
         // libtest ends with 101 if a test failed. A suite that ended in any other way has no closing line, so one is
@@ -243,15 +296,14 @@ mod tests {
 
     #[test]
     fn each_suite_has_its_limit() {
-        let script = script(&["life".to_owned(), "list".to_owned()], 60).unwrap();
+        let script = script(&["life", "list"], 60).unwrap();
         assert!(script.contains("timeout --kill-after=10 60 /usr/lib/lightvm-lab/tests/life --test-threads=1\n"));
         assert!(script.ends_with("exit $failed"));
     }
 
     #[test]
     fn a_suite_that_does_not_end_by_itself_counts_as_failed() {
-        let script =
-            script(&["life".to_owned()], 60).unwrap().replace("timeout --kill-after=10 60 ", "false || (exit 139) # ");
+        let script = script(&["life"], 60).unwrap().replace("timeout --kill-after=10 60 ", "false || (exit 139) # ");
         let output = std::process::Command::new("sh").args(["-c", &script]).output().unwrap();
         assert_eq!(output.status.code(), Some(1));
         let said = String::from_utf8(output.stdout).unwrap();

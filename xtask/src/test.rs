@@ -21,6 +21,10 @@ pub(crate) struct Options {
     /// Run the long suites, too, that have passed before with the very same programs, guests and host
     #[arg(long, conflicts_with = "no_lab")]
     again: bool,
+
+    /// Nothing but the suites of the host for NoXS, on a kernel that watches its locks and its memory: takes hours on a small machine
+    #[arg(long, conflicts_with_all = ["no_lab", "again"])]
+    debug_kernel: bool,
 }
 
 /// Runs everything; true if all of it passed.
@@ -29,6 +33,11 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     let workspace = files::workspace()?;
     let mut report = Report::default();
     let root = workspace.as_path();
+    if options.debug_kernel {
+        report.step("lab suites on the debugging kernel", || suites::run_debug(root));
+        report.close();
+        return Ok(report.counts.failed == 0);
+    }
     report.step("format", || cargo(root).args(["fmt", "--all", "--check"]).run().map(one));
     report.step("lints", || clippy(root, &["--all-targets"]).map(one));
     report.step("lints of the guests", || {

@@ -3,10 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use super::image::{self, Image};
-use super::options::Plane;
+use super::options::{Options, Plane};
 use crate::cache::Key;
 use crate::patches::built::{self, Kernel};
 
@@ -36,12 +36,16 @@ pub(crate) struct GuestKernel {
 }
 
 impl Boot {
-    /// What a host of this plane boots, built now if this machine has none yet.
-    pub(crate) fn of(plane: Plane) -> Result<Self> {
+    /// What this host boots, built now if this machine has none yet.
+    pub(crate) fn of(host: &Options) -> Result<Self> {
+        ensure!(
+            !host.debug_kernel || host.plane == Plane::Noxs,
+            "--debug-kernel is for --plane noxs: Debian has no such kernel"
+        );
         let image = image::get()?;
-        Ok(match plane {
+        Ok(match host.plane {
             Plane::Xenstore => Boot::debian(&image),
-            Plane::Noxs => Boot::patched(&image)?,
+            Plane::Noxs => Boot::patched(&image, if host.debug_kernel { Kernel::Debug } else { Kernel::Host })?,
         })
     }
 
@@ -57,12 +61,12 @@ impl Boot {
         }
     }
 
-    fn patched(image: &Image) -> Result<Self> {
+    fn patched(image: &Image, kernel: Kernel) -> Result<Self> {
         Ok(Boot {
             plane: Plane::Noxs,
             disk: image.disk(),
             xen: built::hypervisor()?,
-            kernel: built::kernel(Kernel::Host)?,
+            kernel: built::kernel(kernel)?,
             modules: None,
             guest: GuestKernel { kernel: Some(built::kernel(Kernel::Tinyx)?), modules: None },
             image: image.id(),

@@ -27,7 +27,7 @@ use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 
 use self::boot::Boot;
-use self::options::{Options, Plane};
+use self::options::Options;
 use self::payload::Job;
 use crate::cache::Key;
 use crate::run::Tool;
@@ -58,8 +58,8 @@ pub(crate) fn shell_after(options: &Options, script: &str) -> Result<i32> {
 }
 
 /// What two hosts have in common if the same programs behave in the same way on them: what they boot, our software, and how the machine is set up.
-pub(crate) fn fingerprint(plane: Plane) -> Result<Key> {
-    let boot = Boot::of(plane)?;
+pub(crate) fn fingerprint(host: &Options) -> Result<Key> {
+    let boot = Boot::of(host)?;
     let this = std::env::current_exe().context("cannot find this program")?;
     let mut key = Key::default();
     boot.add_to(&mut key)?;
@@ -79,7 +79,7 @@ fn start(options: &Options, job: &Job<'_>, output: &mut dyn Write) -> Result<i32
     if !deps::is_root() {
         deps::ensure(deps::LAB_WITHOUT_ROOT)?;
     }
-    let boot = Boot::of(options.plane)?;
+    let boot = Boot::of(options)?;
     let (dir, _lock) = run_dir()?;
     let mark = format!("end-of-{}", dir.path().file_name().unwrap_or_default().to_string_lossy());
     let init = files::workspace()?.join("xtask/lab/initramfs-init");

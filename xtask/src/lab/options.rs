@@ -34,9 +34,14 @@ pub(crate) struct Options {
     #[arg(long, value_enum, default_value = "xenstore")]
     pub(crate) plane: Plane,
 
-    /// Have xenstored and xenconsoled run on a host of the plane noxs, too: for guests of both planes
+    /// Have xenstored and xenconsoled run on a host of the plane noxs, too: for guests of both planes. Without
+    /// `chaos create --plane noxs` a guest there is a Xenstore guest
     #[arg(long)]
     pub(crate) with_xenstored: bool,
+
+    /// On a host of the plane noxs, a kernel of dom0 that watches its locks and its memory: many times slower
+    #[arg(long)]
+    pub(crate) debug_kernel: bool,
 
     /// Count instructions instead of time: one is one nanosecond, and two runs agree. Slower by the clock on the wall
     #[arg(long)]
@@ -88,7 +93,7 @@ impl Options {
 
     /// How long the host may take until it answers. Generous: the machine may be building something else meanwhile.
     pub(crate) fn boot_limit(&self) -> Duration {
-        Duration::from_secs(if self.icount { 900 } else { 300 })
+        Duration::from_secs(if self.icount || self.debug_kernel { 900 } else { 300 })
     }
 }
 
@@ -97,6 +102,7 @@ impl Default for Options {
         Options {
             plane: Plane::Xenstore,
             with_xenstored: false,
+            debug_kernel: false,
             icount: false,
             memory: 4096,
             cpus: 2,

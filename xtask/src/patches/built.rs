@@ -20,6 +20,8 @@ const FORMAT: &str = "1";
 pub(crate) enum Kernel {
     /// The control domain's, with all that a Debian asks for.
     Host,
+    /// The control domain's, which watches its locks, its lists and its memory: many times slower.
+    Debug,
     /// A guest's, with what a guest needs.
     Tinyx,
 }
@@ -28,6 +30,7 @@ impl Kernel {
     fn name(self) -> &'static str {
         match self {
             Kernel::Host => "linux-host",
+            Kernel::Debug => "linux-debug",
             Kernel::Tinyx => "linux-tinyx",
         }
     }
@@ -36,6 +39,7 @@ impl Kernel {
     pub(super) fn fragments(self) -> &'static [&'static str] {
         match self {
             Kernel::Host => &["base.config", "dom0.config", "debian.config", "noxs.config"],
+            Kernel::Debug => &["base.config", "dom0.config", "debian.config", "noxs.config", "debug.config"],
             Kernel::Tinyx => &["base.config", "tinyx.config"],
         }
     }
