@@ -106,3 +106,37 @@ fn one_that_does_not_answer() {
     }
     assert!(fs::read_dir("/sys/bus/xen-backend/devices").unwrap().next().is_none());
 }
+
+/// A backend may say what it likes: the guests' parsers take none of it, and what they have goes on.
+#[test]
+fn guests_outlive_what_a_backend_says() {
+    let lab = Lab::new("noxs-nonsense");
+    let long = format!("mac={}", "x".repeat(900));
+    let many: Vec<String> = (0..40).map(|number| format!("key-{number}/{number}={number}")).collect();
+    let nonsense: [&[&str]; 5] = [
+        &["mac=nonsense", "handle=-1"],
+        &[&long],
+        &["mac=", "handle=99999999999999999999"],
+        &["mac=00:16:3e:00:00:01:02:03", "multi-queue-max-queues=4294967295"],
+        &many.iter().map(String::as_str).collect::<Vec<_>>(),
+    ];
+    for (base, address) in [("daytime-pv", "10.77.0.62"), ("daytime-pvh", "10.77.0.63"), ("linux-pv", "10.77.0.64")] {
+        let cmdline = format!("console=hvc0 ip={address}/24 net={address}/24");
+        let guest = lab.create_with(base, base, &json!({"cmdline": cmdline}), &[]);
+        wait::until("the guest does not answer", || run(&["ping", "-c", "1", "-w", "5", address]).status.success());
+        let domain = guest.domid.to_string();
+        for (id, keys) in (1..).zip(nonsense) {
+            let id = format!("{id}");
+            for class in ["vif", "vbd"] {
+                // The kernel may refuse it, too.
+                let _ = noxs::nx(&[&["add", &domain, class, &id], keys].concat());
+                let _ = noxs::nx(&[&["set", &domain, class, "0"], keys].concat());
+            }
+            run(&["ping", "-c", "1", "-w", "20", address]).ok();
+        }
+        assert!(noxs::devices_of(guest.domid).len() > 5, "{:?}", noxs::list());
+        assert_eq!(chaos::json(&["shutdown", &guest.name])["reason"], "poweroff");
+        wait::until("devices are left", || noxs::list().is_empty());
+    }
+    kernel_log::assert_clean();
+}

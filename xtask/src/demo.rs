@@ -31,7 +31,7 @@ This machine need not have Xen. The demo
   3. makes a Debian with Xen on a disk image and boots it in QEMU, an emulated machine;
   4. makes guests there, shows what they say, and compares chaos with xl.
 The first run takes about five minutes, later ones two; with --plane noxs it first builds Xen and two
-kernels, which takes about twenty minutes more. What it makes is kept in
+kernels, which takes about fifteen minutes more. What it makes is kept in
 ";
 
 const FAREWELL: &str = "

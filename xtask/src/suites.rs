@@ -100,8 +100,14 @@ pub(crate) fn run(root: &Path, again: bool) -> Result<Counts> {
     for group in GROUPS {
         // All hosts need what this builds, and one would wait for the other.
         let host = lab::fingerprint(&group.host())?;
-        let mut plan =
-            Plan { group, host: group.host(), suites: group.suites.to_vec(), long: Vec::new(), last: &[LAST] };
+        let mut plan = Plan {
+            name: group.name,
+            host: group.host(),
+            suites: group.suites.to_vec(),
+            long: Vec::new(),
+            last: &[LAST],
+            suite_timeout: group.suite_timeout,
+        };
         for name in group.long {
             let known = Known::new(name, &inputs(name, &host, &programs)?)?;
             match known.age().filter(|_| !again) {
@@ -131,8 +137,15 @@ pub(crate) fn run_debug(root: &Path) -> Result<Counts> {
     let group = GROUPS.iter().find(|group| group.name == "noxs").context("there is no group noxs")?;
     // What such a kernel keeps for each lock, page and block takes memory, and time.
     let host = Options { debug_kernel: true, memory: 6144, ..group.host() };
-    let suites = group.suites.iter().chain(group.long).copied().collect();
-    run_plans(&programs, &[Plan { group, host, suites, long: Vec::new(), last: &[LAST, DEBUG] }])
+    let plan = Plan {
+        name: "debug",
+        host,
+        suites: group.suites.iter().chain(group.long).copied().collect(),
+        long: Vec::new(),
+        last: &[LAST, DEBUG],
+        suite_timeout: 4 * group.suite_timeout,
+    };
+    run_plans(&programs, &[plan])
 }
 
 /// Runs the plans side by side.
@@ -147,7 +160,7 @@ fn run_plans(programs: &Programs, plans: &[Plan]) -> Result<Counts> {
             Ok(found) => counts.add(found),
             Err(error) if error.downcast_ref::<Failure>().is_some_and(Failure::is_interrupt) => return Err(error),
             Err(error) => {
-                eprintln!("[{}] {error:#}", plan.group.name);
+                eprintln!("[{}] {error:#}", plan.name);
                 counts.failed += 1;
             }
         }
@@ -158,13 +171,14 @@ fn run_plans(programs: &Programs, plans: &[Plan]) -> Result<Counts> {
 /// What one host is to run.
 #[derive(Debug)]
 struct Plan {
-    group: &'static Group,
+    name: &'static str,
     host: Options,
     suites: Vec<&'static str>,
     /// The long ones behind them, and where it is noted when they have passed.
     long: Vec<(&'static str, Known)>,
     /// What looks at the host behind all others.
     last: &'static [&'static str],
+    suite_timeout: u64,
 }
 
 impl Group {
@@ -198,7 +212,6 @@ fn inputs(name: &str, host: &Key, programs: &Programs) -> Result<Key> {
 
 /// Runs the suites of a plan on a host of their own.
 fn run_plan(programs: &Programs, plan: &Plan) -> Result<Counts> {
-    let group = plan.group;
     let names: Vec<&str> = plan.names().chain(plan.last.iter().copied()).collect();
     let stripped = tempfile::tempdir()?;
     let mut options = plan.host.clone();
@@ -215,10 +228,10 @@ fn run_plan(programs: &Programs, plan: &Plan) -> Result<Counts> {
     }
     let example = programs.get(EXAMPLE).with_context(|| format!("there is no example {EXAMPLE}"))?;
     add(EXAMPLE, example, Path::new("/usr/bin").join(EXAMPLE))?;
-    options.timeout = Some(BOOT_TIME + group.suite_timeout * u64::try_from(names.len())?);
+    options.timeout = Some(BOOT_TIME + plan.suite_timeout * u64::try_from(names.len())?);
 
-    let mut counter = Counter::new(Prefixed::new(group.name, std::io::stdout()));
-    let ended = lab::run_to(&options, &script(&names, group.suite_timeout)?, &mut counter);
+    let mut counter = Counter::new(Prefixed::new(plan.name, std::io::stdout()));
+    let ended = lab::run_to(&options, &script(&names, plan.suite_timeout)?, &mut counter);
     let ended = ended.and_then(|status| {
         ensure!(status == 0, "{status} of the suites failed");
         Ok(())
@@ -227,7 +240,7 @@ fn run_plan(programs: &Programs, plan: &Plan) -> Result<Counts> {
     if let Err(error) = &ended
         && error.downcast_ref::<Failure>().is_some_and(|failure| !failure.is_interrupt())
     {
-        eprintln!("[{}] {error:#}", group.name);
+        eprintln!("[{}] {error:#}", plan.name);
         let mut counts = counter.ended(Ok(())).unwrap_or_default();
         counts.failed += 1;
         return Ok(counts);

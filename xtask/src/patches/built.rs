@@ -50,7 +50,7 @@ pub(crate) fn hypervisor() -> Result<PathBuf> {
     let root = files::workspace()?;
     let series = series::latest(&root, Project::Xen)?;
     let entry = cache::entry("hypervisor-noxs", &key(&series, &[])?, |place| {
-        let step = Step::start("building the patched hypervisor (once, about two minutes on two processors)");
+        let step = Step::start("building the patched hypervisor (once, about ninety seconds on two processors)");
         let tree = prepare(&series, place, &[])?;
         let out = place.join("build");
         build::xen(&tree, &out, true)?;
@@ -74,7 +74,7 @@ pub(crate) fn kernel(kernel: Kernel) -> Result<PathBuf> {
     let inputs: Vec<PathBuf> = extra.iter().chain(&fragments).cloned().collect();
     let name = kernel.name();
     let entry = cache::entry(name, &key(&series, &inputs)?, |place| {
-        let step = Step::start(format!("building the kernel {name} (once, about eight minutes on two processors)"));
+        let step = Step::start(format!("building the kernel {name} (once, six to nine minutes on two processors)"));
         let tree = prepare(&series, place, &extra)?;
         let out = place.join("build");
         build::configure(&tree, &out, &fragments, build::Rest::Off)?;
