@@ -15,5 +15,5 @@ fn locks_were_taken_in_one_order() {
 
 #[test]
 fn no_memory_was_lost() {
-    assert_eq!(kernel_log::leaks(), "");
+    assert_eq!(kernel_log::leaks(), Vec::<String>::new());
 }

@@ -1,15 +1,17 @@
 //! The byte stream to xenstored: whole messages in and out, with a bound on every wait.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::noxs_backend::NODE;
 
 use super::wire::{HEADER, Header, MAX_PAYLOAD};
 
@@ -37,19 +39,26 @@ pub(super) fn socket() -> PathBuf {
 impl Connection {
     /// Connects to the daemon's socket or, where it runs in another domain, over the kernel's driver. The error comes with what was tried.
     pub(super) fn open() -> Result<Self, (String, io::Error)> {
-        let socket = socket();
-        match UnixStream::connect(&socket) {
-            Ok(stream) => Self::over(stream).map_err(|error| (socket.display().to_string(), error)),
-            // No daemon in this domain: there may be one in another, behind the kernel's driver.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => OpenOptions::new()
-                .read(true)
-                .write(true)
-                .custom_flags(libc::O_NONBLOCK)
-                .open(DEVICE)
-                .map(|file| Self { file, one_by_one: true, buffer: Vec::new() })
-                .map_err(|error| (format!("no socket {}, and {DEVICE}", socket.display()), error)),
-            Err(error) => Err((socket.display().to_string(), error)),
+        let path = socket();
+        let named = |error| (path.display().to_string(), error);
+        match UnixStream::connect(&path) {
+            Ok(stream) => Self::over(stream).map_err(named),
+            // No daemon in this domain: there may be one in another, behind the kernel's driver. Not on a host for NoXS, unless its administrator
+            // says so: the kernel never gives up a request that nobody answers.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !Path::new(NODE).exists() => {
+                Self::driver(Path::new(DEVICE))
+                    .map_err(|error| (format!("no socket {}, and {DEVICE}", path.display()), error))
+            }
+            Err(_) if fs::metadata(&path).is_ok_and(|data| data.file_type().is_char_device()) => {
+                Self::driver(&path).map_err(named)
+            }
+            Err(error) => Err(named(error)),
         }
+    }
+
+    fn driver(path: &Path) -> io::Result<Self> {
+        let file = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+        Ok(Self { file, one_by_one: true, buffer: Vec::new() })
     }
 
     pub(super) fn over(stream: UnixStream) -> io::Result<Self> {
