@@ -20,6 +20,8 @@ pub struct Stats {
     pub hypercalls: Option<u64>,
     pub ioctls: Option<u64>,
     pub xenstore_operations: u64,
+    /// Of a guest without Xenstore.
+    pub noxs_operations: Option<u64>,
     pub bytes_copied: u64,
 }
 

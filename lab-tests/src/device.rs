@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::command::run;
-use crate::{wait, xenstore};
+use crate::{noxs, wait, xenstore};
 
 /// xvda; the disks behind it are 16 apart.
 pub const XVDA: u32 = 51712;
@@ -118,6 +118,30 @@ impl Drop for Device {
         }
     }
 }
+
+/// A key that a guest has published about its end of a device, on whichever plane it is.
+#[track_caller]
+pub fn frontend_key(domain: u16, class: &str, id: u32, key: &str) -> Option<String> {
+    if noxs::serves(domain) {
+        return noxs::key(domain, class, id, &format!("frontend {key}"));
+    }
+    xenstore::read(&format!("/local/domain/{domain}/device/{class}/{id}/{key}"))
+}
+
+/// The states of the two ends of a device, the backend's first, on whichever plane the guest is: two numbers of io/xenbus.h.
+#[track_caller]
+pub fn states(domain: u16, class: &str, id: u32) -> String {
+    if noxs::serves(domain) {
+        let device = format!("{domain} {class} {id}: ");
+        return noxs::list().iter().find_map(|line| line.strip_prefix(&device)).unwrap_or_default().to_owned();
+    }
+    let backend = xenstore::read(&format!("/local/domain/0/backend/{class}/{domain}/{id}/state"));
+    let frontend = frontend_key(domain, class, id, "state");
+    format!("{} {}", backend.unwrap_or_default(), frontend.unwrap_or_default())
+}
+
+/// Both ends are connected.
+pub const CONNECTED: &str = "4 4";
 
 /// The loop devices on a file: their numbers.
 pub fn loops_on(file: &str) -> Vec<u32> {

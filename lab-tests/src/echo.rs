@@ -1,10 +1,11 @@
-//! Bulk data over TCP: sent, echoed, and compared byte by byte on the way back.
+//! Bulk data over TCP: sent by dom0 or by a Linux guest, echoed, and compared on the way back.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
 
+use crate::shell::Shell;
 use crate::wait;
 
 /// The port of the echo service (RFC 862).
@@ -69,6 +70,21 @@ pub fn through(address: &str, length: usize) {
     }
     assert_eq!(stream.read(&mut chunk).unwrap(), 0, "{address}: more came back than was sent");
     sending.join().unwrap();
+}
+
+/// Has a Linux guest send so many bytes to an echo service and compare what comes back, by checksum.
+#[track_caller]
+pub fn from_guest(shell: &mut Shell, to: &str, port: u16, length: usize) {
+    const PIECE: usize = 1_000_000;
+    let count = length / PIECE;
+    // busybox's nc itself sends a KiB at a time. With -e it leaves the socket to a program, and cat sends 64 KiB.
+    shell.run(&format!("head -c {PIECE} /dev/urandom >/tmp/piece"));
+    shell.run(&format!("echo 'for i in $(seq {count}); do cat /tmp/piece; done' >/tmp/pieces"));
+    let back = format!("dd bs={PIECE} count={count} iflag=fullblock 2>/dev/null | sha256sum >/tmp/back");
+    shell.run(&format!("printf '#!/bin/sh\nsh /tmp/pieces & {back}\n' >/tmp/both; chmod 755 /tmp/both"));
+    let sum = shell.run("sh /tmp/pieces | sha256sum");
+    shell.run(&format!("nc {to} {port} -e /tmp/both"));
+    assert_eq!(shell.run("cat /tmp/back"), sum, "{to}:{port}");
 }
 
 /// Echoes whatever comes to one connection on this port of dom0.

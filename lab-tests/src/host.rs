@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use h2::Options;
 
-use crate::{daemon, noxs, xenstore, xl};
+use crate::{daemon, grants, noxs, xenstore, xl};
 
 /// The state directory of chaos.
 const STATE: &str = "/run/lightvm";
@@ -25,6 +25,8 @@ const SHARED_FOLDERS: &[&str] = &[
     "/local/domain/0/backend/vbd",
     "/local/domain/0/backend/vif",
 ];
+
+const PAGE_KIB: u64 = 4;
 
 /// How long the host may take to let go of what a guest had: Xen frees a dead domain's memory later, daemons close files when they hear of it.
 const SETTLE: Duration = Duration::from_secs(30);
@@ -64,7 +66,7 @@ impl Host {
     fn at_once(whole: bool) -> Self {
         let mut parts = BTreeMap::new();
         let has_xenstore = !noxs::host() || noxs::xenstored_runs();
-        let free;
+        let mut free;
         // First, since all that follows opens files of the daemons.
         for daemon in daemon::all() {
             let mut files = daemon.open_files();
@@ -96,6 +98,10 @@ impl Host {
             parts.insert("NoXS devices of the kernel".to_owned(), noxs::list());
             parts.insert("event channels of dom0".to_owned(), noxs::event_channels());
             parts.insert("memory of dom0 in KiB".to_owned(), vec![noxs::own_memory()]);
+            let grants = grants::now();
+            parts.insert("grants that are mapped".to_owned(), vec![grants.mapped.to_string()]);
+            // What dom0 keeps to track its mappings is not lost.
+            free += grants.maptrack * PAGE_KIB;
         }
         parts.insert("network interfaces".to_owned(), names_in("/sys/class/net"));
         parts.insert("backends".to_owned(), names_in("/sys/bus/xen-backend/devices"));

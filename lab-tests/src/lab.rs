@@ -1,6 +1,6 @@
 //! What every test starts with.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Once;
 
@@ -61,6 +61,13 @@ impl Lab {
         let path = self.path(name);
         fs::write(&path, content).unwrap();
         path.to_str().unwrap().to_owned()
+    }
+
+    /// Makes an empty image of so many MiB in the test's folder.
+    pub fn image(&self, name: &str, mebibytes: u64) -> PathBuf {
+        let path = self.path(name);
+        File::create(&path).unwrap().set_len(mebibytes << 20).unwrap();
+        path
     }
 
     /// The configuration /guests/BASE.json under the name `name`, with the keys of `changes` in place of its own; null takes a key out.

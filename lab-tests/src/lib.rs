@@ -4,8 +4,8 @@
 //! - [`Lab`] is what every test starts with: it refuses to run anywhere else, names the test's guests, and removes them at the end.
 //! - [`command`] runs programs within a bound; [`chaos`] and [`xl`] read what the two toolstacks say.
 //! - [`Host`] is a snapshot of all that a guest could leave behind, with a readable difference.
-//! - [`noxs`] is what a host for NoXS has of its own: witnesses, and xenstored started late.
-//! - [`shell`] runs commands in a Linux guest, [`echo`] sends bulk data through a guest and back.
+//! - [`noxs`] is what a host for NoXS has of its own: witnesses, and xenstored started late; [`grants`] are the hypervisor's count.
+//! - [`shell`] runs commands in a Linux guest, [`network`] looks for guests from dom0, [`echo`] sends bulk data through a guest and back.
 //! - [`kernel_log`] is what dom0's kernel complains of.
 //! - [`daemon`], [`console`], [`strace`], [`terminal`], [`uevents`] and [`wait`] are the witnesses and the tools.
 //! - [`xendevd`] and [`device`] are the hotplug daemon, and devices made by hand.
@@ -20,9 +20,11 @@ pub mod console;
 pub mod daemon;
 pub mod device;
 pub mod echo;
+pub mod grants;
 mod host;
 pub mod kernel_log;
 mod lab;
+pub mod network;
 pub mod noxs;
 pub mod shell;
 pub mod strace;

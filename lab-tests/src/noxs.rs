@@ -57,6 +57,12 @@ pub fn devices_of(domain: u16) -> Vec<String> {
     list().into_iter().filter(|line| line.starts_with(&format!("{domain} "))).collect()
 }
 
+/// Whether a guest is on the NoXS plane.
+#[track_caller]
+pub fn serves(domain: u16) -> bool {
+    host() && !devices_of(domain).is_empty()
+}
+
 /// What `nx` reads of a device: one line a key, `backend`, `frontend` or `private` before it.
 #[track_caller]
 pub fn keys(domain: u16, class: &str, id: u32) -> Vec<String> {

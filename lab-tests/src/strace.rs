@@ -102,6 +102,12 @@ pub fn inject(call: &str, fault: Fault<'_>, number: usize, words: &[&str]) -> Ou
     run(&[&strace, fast, words].concat())
 }
 
+/// Whether a call is a hypercall. strace knows the numbers of privcmd's requests and not their names: 0x50 is 'P', and the request 0 is a
+/// hypercall.
+pub fn is_hypercall(call: &str) -> bool {
+    call.starts_with("ioctl(") && call.contains("0x50, 0,") || call.contains("IOCTL_PRIVCMD_HYPERCALL")
+}
+
 /// Whether a call sends requests to xenstored.
 pub fn is_store_request(call: &str) -> bool {
     store_requests(call) > 0

@@ -9,14 +9,6 @@ use lab_tests::shell::Shell;
 use lab_tests::{Host, Lab, chaos, console, run};
 use serde_json::{Value, json};
 
-/// An empty image of so many MiB.
-#[track_caller]
-fn image(lab: &Lab, name: &str, mebibytes: u64) -> PathBuf {
-    let path = lab.path(name);
-    File::create(&path).unwrap().set_len(mebibytes << 20).unwrap();
-    path
-}
-
 fn disk(target: &Path, kind: &str, access: &str) -> Value {
     json!({"target": target, "type": kind, "vdev": "xvda", "access": access})
 }
@@ -57,7 +49,7 @@ fn what_linux_writes_stays() {
     // leaves mapped keeps all of its memory.
     let mut host = Host::now().with_slack(64);
     for (base, kind) in [("linux-pv", "file"), ("linux-pvh", "phy")] {
-        let path = image(&lab, kind, 64);
+        let path = lab.image(kind, 64);
         run(&["mke2fs", "-q", "-t", "ext4", path.to_str().unwrap()]).ok();
         let block = (kind == "phy").then(|| Block::over(&path));
         let target = block.as_ref().map_or(path.as_path(), |block| block.0.as_path());
@@ -77,7 +69,7 @@ fn what_linux_writes_stays() {
 #[test]
 fn a_read_only_disk_refuses_writes() {
     let lab = Lab::new("disk-ro");
-    let path = image(&lab, "image", 16);
+    let path = lab.image("image", 16);
     run(&["mke2fs", "-q", "-t", "ext4", path.to_str().unwrap()]).ok();
     let before = run(&["sha256sum", path.to_str().unwrap()]).ok();
     // Many may read it at the same time.
@@ -99,7 +91,7 @@ fn blkcheck_verifies_what_it_wrote() {
     let lab = Lab::new("disk-check");
     let host = Host::now();
     for base in ["blkcheck-pv", "blkcheck-pvh"] {
-        let path = image(&lab, base, 16);
+        let path = lab.image(base, 16);
         let write = json!({"cmdline": "disk=xvda ops=info,write:7:0:2048,write:9:30000:64,flush", "vbds": [disk(&path, "file", "w")]});
         let guest = lab.create_with(base, "writer", &write, &[]);
         console::wait_for(&guest.name, "blkcheck: done");
@@ -119,7 +111,7 @@ fn blkcheck_verifies_what_it_wrote() {
 fn a_writable_image_has_one_guest() {
     let lab = Lab::new("disk-shared");
     let host = Host::now();
-    let path = image(&lab, "image", 16);
+    let path = lab.image("image", 16);
     let link = lab.path("link");
     std::fs::hard_link(&path, &link).unwrap();
     let first = lab.create_with("hello-pv", "first", &json!({"vbds": [disk(&path, "file", "w")]}), &[]);
@@ -156,7 +148,7 @@ fn a_full_file_system_is_the_guests_error() {
 #[test]
 fn a_disk_comes_and_goes() {
     let lab = Lab::new("disk-plug");
-    let path = image(&lab, "image", 16);
+    let path = lab.image("image", 16);
     let target = path.to_str().unwrap();
     let guest = lab.create_with("linux-pv", "a", &json!({"vifs": []}), &[]);
     let mut shell = Shell::open(&guest.name);

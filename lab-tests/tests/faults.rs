@@ -9,11 +9,6 @@ use lab_tests::strace::{self, Fault};
 use lab_tests::{Host, Lab, chaos};
 use serde_json::json;
 
-/// strace knows the numbers of privcmd's requests and not their names: 0x50 is 'P', and the request 0 is a hypercall.
-fn is_hypercall(call: &str) -> bool {
-    call.starts_with("ioctl(") && call.contains("0x50, 0,") || call.contains("IOCTL_PRIVCMD_HYPERCALL")
-}
-
 #[test]
 fn the_figures_of_stats_are_those_that_strace_sees() {
     let lab = Lab::new("stats");
@@ -31,7 +26,7 @@ fn the_figures_of_stats_are_those_that_strace_sees() {
             let requests: usize = trace.calls.iter().map(|call| strace::store_requests(call)).sum();
             (
                 ioctls.clone().count(),
-                ioctls.filter(|call| is_hypercall(call)).count(),
+                ioctls.filter(|call| strace::is_hypercall(call)).count(),
                 requests,
                 stats.last().unwrap().stats.clone().unwrap(),
             )

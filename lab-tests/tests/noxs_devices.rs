@@ -2,54 +2,29 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::fs::File;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use lab_tests::device::{XVDA, loops_on, ports_of};
+use lab_tests::device::{CONNECTED, XVDA, loops_on, ports_of, states};
+use lab_tests::network::{DOM0, ping};
 use lab_tests::shell::Shell;
-use lab_tests::{Host, Lab, chaos, console, echo, noxs, run, wait};
+use lab_tests::{Host, Lab, chaos, console, echo, noxs, run};
 use serde_json::{Value, json};
-
-const DOM0: &str = "10.77.0.1";
-
-/// An empty image of so many MiB.
-#[track_caller]
-fn image(lab: &Lab, name: &str, mebibytes: u64) -> PathBuf {
-    let path = lab.path(name);
-    File::create(&path).unwrap().set_len(mebibytes << 20).unwrap();
-    path
-}
 
 fn disk(target: &Path, access: &str) -> Value {
     json!({"target": target, "type": "file", "vdev": "xvda", "access": access})
 }
 
-#[track_caller]
-fn ping(address: &str) {
-    wait::until(&format!("{address} does not answer"), || {
-        run(&["ping", "-c", "1", "-i", "0.2", "-w", "20", address]).status.success()
-    });
-}
-
-/// The states of the two ends of a device, as the kernel has them.
-#[track_caller]
-fn states(domain: u16, device: &str) -> String {
-    let line = noxs::devices_of(domain).into_iter().find(|line| line.starts_with(&format!("{domain} {device}:")));
-    line.unwrap_or_default().rsplit(": ").next().unwrap_or_default().to_owned()
-}
-
 #[test]
 fn an_interface_carries_data() {
     let lab = Lab::new("noxs-net");
-    // Xen keeps the frames in which it tracks what dom0 maps of guests' memory.
-    let host = Host::now().with_slack(64);
+    let host = Host::now();
     for (base, address) in [("daytime-pv", "10.77.0.41"), ("daytime-pvh", "10.77.0.42")] {
         let guest = lab.create_with(base, base, &json!({"cmdline": format!("ip={address}/24")}), &[]);
         console::wait_for(&guest.name, "vif 0 ");
         assert!(ports_of("xenbr0").contains(&format!("vif{}.0", guest.domid)));
         ping(address);
-        assert_eq!(states(guest.domid, "vif 0"), "4 4");
+        assert_eq!(states(guest.domid, "vif", 0), CONNECTED);
         let mut text = String::new();
         echo::connect(address, 13).read_to_string(&mut text).unwrap();
         assert!(text.contains(':') && text.contains("20"), "{text:?}");
@@ -66,9 +41,9 @@ fn an_interface_carries_data() {
 #[test]
 fn a_disk_keeps_data() {
     let lab = Lab::new("noxs-disk");
-    let host = Host::now().with_slack(64);
+    let host = Host::now();
     for base in ["blkcheck-pv", "blkcheck-pvh"] {
-        let path = image(&lab, base, 16);
+        let path = lab.image(base, 16);
         let write =
             json!({"cmdline": "disk=xvda ops=info,write:7:0:2048,write:9:30000:64,flush", "vbds": [disk(&path, "w")]});
         let guest = lab.create_with(base, "writer", &write, &[]);
@@ -88,9 +63,9 @@ fn a_disk_keeps_data() {
 #[test]
 fn linux_with_both() {
     let lab = Lab::new("noxs-both");
-    let host = Host::now().with_slack(64);
+    let host = Host::now();
     for (base, address) in [("linux-pv", "10.77.0.43"), ("linux-pvh", "10.77.0.44")] {
-        let path = image(&lab, base, 32);
+        let path = lab.image(base, 32);
         run(&["mke2fs", "-q", "-t", "ext4", path.to_str().unwrap()]).ok();
         let changes = json!({"cmdline": format!("console=hvc0 net={address}/24"), "vbds": [disk(&path, "w")]});
         let guest = lab.create_with(base, base, &changes, &[]);
@@ -105,7 +80,7 @@ fn linux_with_both() {
         assert_eq!(shell.run("sha256sum </mnt/data"), sum);
         shell.run("umount /mnt");
         shell.close();
-        assert_eq!(states(guest.domid, &format!("vbd {XVDA}")), "4 4");
+        assert_eq!(states(guest.domid, "vbd", XVDA), CONNECTED);
         assert_eq!(chaos::json(&["shutdown", &guest.name])["reason"], "poweroff");
         run(&["e2fsck", "-fn", path.to_str().unwrap()]).ok();
     }
@@ -115,9 +90,9 @@ fn linux_with_both() {
 #[test]
 fn devices_come_and_go() {
     let lab = Lab::new("noxs-plug");
-    let host = Host::now().with_slack(64);
+    let host = Host::now();
     for base in ["linux-pv", "linux-pvh"] {
-        let path = image(&lab, base, 16);
+        let path = lab.image(base, 16);
         let target = path.to_str().unwrap();
         let changes = json!({"cmdline": "console=hvc0 net=10.77.0.45/24", "vifs": []});
         let guest = lab.create_with(base, base, &changes, &[]);

@@ -56,8 +56,7 @@ fn requests_are_acknowledged() {
 fn linux_reboots_and_shuts_down() {
     without_xenstored();
     let lab = Lab::new("noxs-linux");
-    // Xen keeps the frames in which it tracks what dom0 maps of guests' memory.
-    let host = Host::now().with_slack(64);
+    let host = Host::now();
     for base in ["linux-pv", "linux-pvh"] {
         let created = lab.create(base, base);
         console::wait_for(&created.name, "GUEST-UP");

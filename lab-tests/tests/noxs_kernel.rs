@@ -58,8 +58,7 @@ fn a_device_that_does_not_close_is_forced() {
 #[test]
 fn as_many_devices_as_a_page_has() {
     let lab = Lab::new("noxs-many");
-    // Xen keeps the frames in which it tracks what dom0 maps of guests' memory.
-    let host = Host::now().with_slack(64);
+    let host = Host::now();
     let guest = lab.create("hello-pv", "a");
     console::wait_for(&guest.name, "hello from");
     let domain = guest.domid.to_string();

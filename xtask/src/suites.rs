@@ -53,7 +53,7 @@ const GROUPS: &[Group] = &[
         plane: Plane::Xenstore,
         xenstored: true,
         suites: &["devices", "hotplug_daemon", "restarts"],
-        long: &["kill", "network"],
+        long: &["kill", "network", "plug"],
         memory: 4096,
         suite_timeout: 1200,
     },
@@ -63,9 +63,9 @@ const GROUPS: &[Group] = &[
         xenstored: false,
         suites: &["noxs_guests", "noxs_devices"],
         // The last starts xenstored, so nothing may come behind it that is about a host without.
-        long: &["noxs_kernel", "noxs_hostile", "noxs_crowd", "noxs_beside"],
-        memory: 3072,
-        suite_timeout: 900,
+        long: &["network", "plug", "noxs_kernel", "noxs_hostile", "noxs_crowd", "noxs_lives", "noxs_beside"],
+        memory: 4096,
+        suite_timeout: 2400,
     },
     // Debian's tools, and guests with a Xenstore, on the patched Xen and kernel.
     Group {
@@ -73,7 +73,7 @@ const GROUPS: &[Group] = &[
         plane: Plane::Noxs,
         xenstored: true,
         suites: &[],
-        long: &["create", "interop", "hotplug"],
+        long: &["create", "interop", "hotplug", "noxs_cost"],
         memory: 3072,
         suite_timeout: 900,
     },

@@ -1,0 +1,93 @@
+//! What one guest with an interface costs to make: by chaos on either plane, and by xl. All are counted by the same witness, strace, from the
+//! command's start to its end, with all that it starts. For a host with both planes.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use lab_tests::chaos::Created;
+use lab_tests::strace::{self, Trace};
+use lab_tests::{Lab, chaos, noxs};
+use serde_json::json;
+
+/// What strace has seen.
+#[derive(Debug)]
+struct Cost {
+    programs: usize,
+    calls: usize,
+    ioctls: usize,
+    hypercalls: usize,
+    /// To xenstored.
+    requests: usize,
+}
+
+impl Cost {
+    fn of(calls: &[String]) -> Self {
+        let count = |wanted: fn(&str) -> bool| calls.iter().filter(|call| wanted(call)).count();
+        // h2 sends many requests in one write; libxenstore sends the header of each by itself.
+        let requests = count(|call| call.starts_with("write(") && call.ends_with(", 16) = 16"));
+        Self {
+            programs: count(|call| call.starts_with("execve(") && !call.contains("ENOENT")),
+            calls: calls.len(),
+            ioctls: count(|call| call.starts_with("ioctl(")),
+            hypercalls: count(strace::is_hypercall),
+            requests: requests.max(calls.iter().map(|call| strace::store_requests(call)).sum()),
+        }
+    }
+
+    fn show(&self, title: &str) {
+        let Self { programs, calls, ioctls, hypercalls, requests } = self;
+        eprintln!("{title:16} {programs:8} {calls:12} {ioctls:6} {hypercalls:10} {requests:8}");
+    }
+}
+
+/// By chaos on a plane.
+#[track_caller]
+fn by_chaos(lab: &Lab, kind: &str, plane: &str) -> Cost {
+    let config = lab.config(&format!("daytime-{kind}"), plane, &json!({}));
+    let words = ["chaos", "--format", "json", "create", "--stats", "--plane", plane, &config];
+    let Trace { output, calls } = strace::trace(lab, "all", &words);
+    let created: Created = serde_json::from_str(&output.ok()).unwrap();
+    chaos::chaos(&["destroy", &created.name]).ok();
+    let cost = Cost::of(&calls);
+    cost.show(&format!("chaos, {plane}"));
+    eprintln!("    of which for the guest itself: {:?}", created.stats.unwrap());
+    cost
+}
+
+/// By xl, with Debian's scripts or with the hook in their place, whichever the host has.
+#[track_caller]
+fn by_xl(lab: &Lab, kind: &str) -> Cost {
+    let name = lab.name("xl");
+    // libxl 4.17 computes too small a pool for a guest of 4 MiB.
+    let shadow = if kind == "pvh" { "shadow_memory = 2\n" } else { "" };
+    let text = format!(
+        "name = \"{name}\"\ntype = \"{kind}\"\nkernel = \"/guests/daytime\"\nmemory = 4\nvcpus = 1\n\
+         extra = \"ip=10.77.0.13/24\"\nvif = ['bridge=xenbr0']\n{shadow}"
+    );
+    let path = lab.file("xl.cfg", text);
+    // It does not stay to wait for the guest's end.
+    let Trace { output, calls } = strace::trace(lab, "all", &["xl", "create", "-q", "-e", &path]);
+    output.ok();
+    chaos::chaos(&["destroy", &name]).ok();
+    let cost = Cost::of(&calls);
+    cost.show("xl");
+    cost
+}
+
+#[test]
+fn the_same_guest_three_times() {
+    let lab = Lab::new("noxs-cost");
+    noxs::start_xenstored();
+    for kind in ["pv", "pvh"] {
+        eprintln!("{kind:16} programs system calls ioctls hypercalls requests");
+        let ours = ["noxs", "xenstore"].map(|plane| by_chaos(&lab, kind, plane));
+        let theirs = by_xl(&lab, kind);
+        let [noxs, xenstore] = &ours;
+        // What it asks xenstored at all is whether the name is free there.
+        assert!(noxs.requests <= 2 && noxs.calls < xenstore.calls, "{kind}: {ours:?}");
+        for cost in &ours {
+            assert_eq!(cost.programs, 1, "{kind}: {ours:?}");
+            assert!(cost.hypercalls < theirs.hypercalls && cost.ioctls < theirs.ioctls, "{kind}: {ours:?}, {theirs:?}");
+            assert!(cost.calls * 5 < theirs.calls, "{kind}: {ours:?}, {theirs:?}");
+        }
+    }
+}
