@@ -40,3 +40,8 @@ pub use command::{Output, run};
 pub use host::Host;
 pub use lab::Lab;
 pub use wait::wait_until;
+
+/// `many` in a full run (`cargo xtask test --full`), else `some`: for tests that do the same thing again and again.
+pub fn times(some: usize, many: usize) -> usize {
+    if std::env::var_os("LIGHTVM_LAB_FULL").is_some() { many } else { some }
+}

@@ -95,8 +95,19 @@ const BOOT_TIME: u64 = 300;
 /// Where the test programs are in dom0.
 const PLACE: &str = "/usr/lib/lightvm-lab/tests";
 
-/// Runs all suites; long ones that have passed before with the same inputs only if told so.
-pub(crate) fn run(root: &Path, again: bool) -> Result<Counts> {
+/// How much the suites do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// All, but for long suites that have passed before with the same inputs.
+    Known,
+    /// All.
+    Again,
+    /// All, with as many guests as we promise: five hundred at once, a thousand in a row.
+    Full,
+}
+
+/// Runs all suites.
+pub(crate) fn run(root: &Path, extent: Extent) -> Result<Counts> {
     let programs = build(root)?;
     every_suite_has_a_host(&programs)?;
     let mut counts = Counts::default();
@@ -111,10 +122,11 @@ pub(crate) fn run(root: &Path, again: bool) -> Result<Counts> {
             long: Vec::new(),
             last: &[LAST],
             suite_timeout: group.suite_timeout,
+            full: extent == Extent::Full,
         };
         for name in group.long {
             let known = Known::new(name, &inputs(name, &host, &programs)?)?;
-            match known.age().filter(|_| !again) {
+            match known.age().filter(|_| extent == Extent::Known) {
                 Some(age) => {
                     counts.known += 1;
                     println!(
@@ -148,6 +160,7 @@ pub(crate) fn run_debug(root: &Path) -> Result<Counts> {
         long: Vec::new(),
         last: &[LAST, DEBUG],
         suite_timeout: 4 * group.suite_timeout,
+        full: false,
     };
     run_plans(&programs, &[plan])
 }
@@ -183,6 +196,7 @@ struct Plan {
     /// What looks at the host behind all others.
     last: &'static [&'static str],
     suite_timeout: u64,
+    full: bool,
 }
 
 impl Group {
@@ -234,8 +248,9 @@ fn run_plan(programs: &Programs, plan: &Plan) -> Result<Counts> {
     add(EXAMPLE, example, Path::new("/usr/bin").join(EXAMPLE))?;
     options.timeout = Some(BOOT_TIME + plan.suite_timeout * u64::try_from(names.len())?);
 
+    let full = if plan.full { "export LIGHTVM_LAB_FULL=1\n" } else { "" };
     let mut counter = Counter::new(Prefixed::new(plan.name, std::io::stdout()));
-    let ended = lab::run_to(&options, &script(&names, plan.suite_timeout)?, &mut counter);
+    let ended = lab::run_to(&options, &(full.to_owned() + &script(&names, plan.suite_timeout)?), &mut counter);
     let ended = ended.and_then(|status| {
         ensure!(status == 0, "{status} of the suites failed");
         Ok(())

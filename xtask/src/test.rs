@@ -10,6 +10,7 @@ use anyhow::Result;
 use crate::count::{Counter, Counts};
 use crate::install::cargo;
 use crate::lab::failure::Failure;
+use crate::suites::Extent;
 use crate::{check, deps, files, guests, suites};
 
 #[derive(Debug, clap::Args)]
@@ -22,9 +23,23 @@ pub(crate) struct Options {
     #[arg(long, conflicts_with = "no_lab")]
     again: bool,
 
-    /// Nothing but the suites of the host for NoXS, on a kernel that watches its locks and its memory: takes hours on a small machine
+    /// Run everything, with as many guests as we promise: five hundred at once, a thousand in a row. Takes half an hour more
     #[arg(long, conflicts_with_all = ["no_lab", "again"])]
+    full: bool,
+
+    /// Nothing but the suites of the host for NoXS, on a kernel that watches its locks and its memory
+    #[arg(long, conflicts_with_all = ["no_lab", "again", "full"])]
     debug_kernel: bool,
+}
+
+impl Options {
+    fn extent(&self) -> Extent {
+        match (self.full, self.again) {
+            (true, _) => Extent::Full,
+            (false, true) => Extent::Again,
+            (false, false) => Extent::Known,
+        }
+    }
 }
 
 /// Runs everything; true if all of it passed.
@@ -54,7 +69,7 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     report.step("unit tests", || unit_tests(root, &[]));
     report.step("unit tests of the guests' runtime", || unit_tests(root, &["--package", "guest-runtime"]));
     if !options.no_lab {
-        report.step("lab suites", || suites::run(root, options.again));
+        report.step("lab suites", || suites::run(root, options.extent()));
     }
     report.close();
     Ok(report.counts.failed == 0)
