@@ -1,5 +1,7 @@
 //! Guests on the network, seen from dom0.
 
+use std::fs;
+
 use crate::{console, run, wait};
 
 /// The bridge that all guests are on.
@@ -15,9 +17,13 @@ pub struct Subnet(());
 impl Subnet {
     const DOM0: &str = "10.78.0.1/16";
 
+    /// Dom0 learns the guests' addresses from what they announce: to ask, it would have to wake all of them.
+    const ANNOUNCED: &str = "/proc/sys/net/ipv4/conf/xenbr0/arp_accept";
+
     /// Gives dom0 its address there.
     #[track_caller]
     pub fn join() -> Self {
+        fs::write(Self::ANNOUNCED, "1").unwrap();
         run(&["ip", "address", "add", Self::DOM0, "dev", BRIDGE]).ok();
         Self(())
     }
@@ -30,6 +36,7 @@ impl Subnet {
 
 impl Drop for Subnet {
     fn drop(&mut self) {
+        let _ = fs::write(Self::ANNOUNCED, "0");
         let _ = std::process::Command::new("ip").args(["address", "del", Self::DOM0, "dev", BRIDGE]).status();
     }
 }

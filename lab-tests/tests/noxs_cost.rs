@@ -5,14 +5,16 @@
 
 use lab_tests::chaos::Created;
 use lab_tests::strace::{self, Trace};
-use lab_tests::{Lab, chaos, noxs};
+use lab_tests::{Lab, chaos, noxs, xl};
 use serde_json::json;
+
+/// What is looked at. More would make libxl's scripts so slow that it kills them.
+const CALLS: &str = "execve,ioctl,write";
 
 /// What strace has seen.
 #[derive(Debug)]
 struct Cost {
     programs: usize,
-    calls: usize,
     ioctls: usize,
     hypercalls: usize,
     /// To xenstored.
@@ -26,7 +28,6 @@ impl Cost {
         let requests = count(|call| call.starts_with("write(") && call.ends_with(", 16) = 16"));
         Self {
             programs: count(|call| call.starts_with("execve(") && !call.contains("ENOENT")),
-            calls: calls.len(),
             ioctls: count(|call| call.starts_with("ioctl(")),
             hypercalls: count(strace::is_hypercall),
             requests: requests.max(calls.iter().map(|call| strace::store_requests(call)).sum()),
@@ -34,8 +35,8 @@ impl Cost {
     }
 
     fn show(&self, title: &str) {
-        let Self { programs, calls, ioctls, hypercalls, requests } = self;
-        eprintln!("{title:16} {programs:8} {calls:12} {ioctls:6} {hypercalls:10} {requests:8}");
+        let Self { programs, ioctls, hypercalls, requests } = self;
+        eprintln!("{title:16} {programs:8} {ioctls:6} {hypercalls:10} {requests:8}");
     }
 }
 
@@ -44,7 +45,7 @@ impl Cost {
 fn by_chaos(lab: &Lab, kind: &str, plane: &str) -> Cost {
     let config = lab.config(&format!("daytime-{kind}"), plane, &json!({}));
     let words = ["chaos", "--format", "json", "create", "--stats", "--plane", plane, &config];
-    let Trace { output, calls } = strace::trace(lab, "all", &words);
+    let Trace { output, calls } = strace::trace(lab, CALLS, &words);
     let created: Created = serde_json::from_str(&output.ok()).unwrap();
     chaos::chaos(&["destroy", &created.name]).ok();
     let cost = Cost::of(&calls);
@@ -65,9 +66,10 @@ fn by_xl(lab: &Lab, kind: &str) -> Cost {
     );
     let path = lab.file("xl.cfg", text);
     // It does not stay to wait for the guest's end.
-    let Trace { output, calls } = strace::trace(lab, "all", &["xl", "create", "-q", "-e", &path]);
+    let Trace { output, calls } = strace::trace(lab, CALLS, &["xl", "create", "-q", "-e", &path]);
     output.ok();
-    chaos::chaos(&["destroy", &name]).ok();
+    // By xl, too, so that its records go: chaos asks for the names of all guests that xl has records of.
+    xl::xl(&["destroy", &name]).ok();
     let cost = Cost::of(&calls);
     cost.show("xl");
     cost
@@ -78,16 +80,16 @@ fn the_same_guest_three_times() {
     let lab = Lab::new("noxs-cost");
     noxs::start_xenstored();
     for kind in ["pv", "pvh"] {
-        eprintln!("{kind:16} programs system calls ioctls hypercalls requests");
+        eprintln!("{kind:16} programs ioctls hypercalls requests");
         let ours = ["noxs", "xenstore"].map(|plane| by_chaos(&lab, kind, plane));
         let theirs = by_xl(&lab, kind);
         let [noxs, xenstore] = &ours;
         // What it asks xenstored at all is whether the name is free there.
-        assert!(noxs.requests <= 2 && noxs.calls < xenstore.calls, "{kind}: {ours:?}");
+        assert!(noxs.requests <= 2 && noxs.requests < xenstore.requests, "{kind}: {ours:?}");
         for cost in &ours {
             assert_eq!(cost.programs, 1, "{kind}: {ours:?}");
             assert!(cost.hypercalls < theirs.hypercalls && cost.ioctls < theirs.ioctls, "{kind}: {ours:?}, {theirs:?}");
-            assert!(cost.calls * 5 < theirs.calls, "{kind}: {ours:?}, {theirs:?}");
+            assert!(cost.requests < theirs.requests, "{kind}: {ours:?}, {theirs:?}");
         }
     }
 }
