@@ -84,8 +84,8 @@ fn the_same_guest_three_times() {
         let ours = ["noxs", "xenstore"].map(|plane| by_chaos(&lab, kind, plane));
         let theirs = by_xl(&lab, kind);
         let [noxs, xenstore] = &ours;
-        // What it asks xenstored at all is whether the name is free there.
-        assert!(noxs.requests <= 2 && noxs.requests < xenstore.requests, "{kind}: {ours:?}");
+        // What it asks xenstored at all is whether the name is free there: two requests, and two for each guest that libxl has records of.
+        assert!(noxs.requests * 5 < xenstore.requests, "{kind}: {ours:?}");
         for cost in &ours {
             assert_eq!(cost.programs, 1, "{kind}: {ours:?}");
             assert!(cost.hypercalls < theirs.hypercalls && cost.ioctls < theirs.ioctls, "{kind}: {ours:?}, {theirs:?}");
