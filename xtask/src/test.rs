@@ -23,7 +23,7 @@ pub(crate) struct Options {
     #[arg(long, conflicts_with = "no_lab")]
     again: bool,
 
-    /// Run everything, with as many guests as we promise: five hundred at once, a thousand in a row. Takes half an hour more
+    /// Run everything, with as many guests as we promise: five hundred at once, a thousand in a row. Takes an hour more
     #[arg(long, conflicts_with_all = ["no_lab", "again"])]
     full: bool,
 
