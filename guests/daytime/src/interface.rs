@@ -1,5 +1,7 @@
 //! One interface: the device, smoltcp's state of it, and its address.
 
+use core::time::Duration;
+
 use guest_runtime::net::{Network, NetworkMemory};
 use guest_runtime::{Console, DeviceError, DeviceId, Devices, Guest, Link, Plane, Port, Source, Token};
 use smoltcp::iface::{self, Config, PollIngressSingleResult, PollResult};
@@ -16,6 +18,9 @@ use crate::{INTERFACES, say};
 /// The packets that are taken at once. What else came waits: for the other interfaces, and the toolstack.
 const BATCH: usize = 32;
 
+/// Between the two announcements of an address (RFC 5227, 1.1). The bridge may not forward yet what is sent at once.
+const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(2);
+
 /// An interface.
 pub(crate) struct Interface {
     network: Network,
@@ -23,6 +28,8 @@ pub(crate) struct Interface {
     wants_dhcp: bool,
     /// The address that was last said to be there.
     announced: Option<Ipv4Cidr>,
+    /// When neighbours are told again.
+    tell_again_at: Option<guest_runtime::Instant>,
 }
 
 impl core::fmt::Debug for Interface {
@@ -54,7 +61,7 @@ impl Interface {
             set_address(&mut stack, address);
             set_gateway(&mut stack, guest.option("gw").and_then(|gateway| gateway.parse().ok()));
         }
-        Ok(Interface { network, stack, wants_dhcp: address.is_none(), announced: None })
+        Ok(Interface { network, stack, wants_dhcp: address.is_none(), announced: None, tell_again_at: None })
     }
 
     pub(crate) fn id(&self) -> DeviceId {
@@ -71,21 +78,30 @@ impl Interface {
         Ok(self.network.advance(plane)? != Link::Gone)
     }
 
-    /// Says what became of the address, on the console and on the network.
-    pub(crate) fn announce(&mut self, guest: &Guest, console: &mut Option<Console>) {
+    /// Says what became of the address, on the console and on the network. Until when there is nothing more to say.
+    pub(crate) fn announce(&mut self, guest: &Guest, console: &mut Option<Console>) -> Option<guest_runtime::Instant> {
+        if self.network.link() != Link::Connected {
+            return None;
+        }
         let address = self.stack.ip_addrs().iter().map(|IpCidr::Ipv4(address)| *address).next();
-        if self.network.link() != Link::Connected || address == self.announced {
-            return;
-        }
-        self.announced = address;
-        let (id, mac) = (self.network.id(), self.network.mac());
-        match address {
-            Some(address) => {
-                say(console, format_args!("vif {id} {mac} {address}\n"));
-                self.tell_neighbours(guest, address.address());
+        let due = self.tell_again_at.is_some_and(|at| guest.now() >= at);
+        if address != self.announced {
+            self.announced = address;
+            let (id, mac) = (self.network.id(), self.network.mac());
+            match address {
+                Some(address) => say(console, format_args!("vif {id} {mac} {address}\n")),
+                None => say(console, format_args!("vif {id} {mac} has lost its address\n")),
             }
-            None => say(console, format_args!("vif {id} {mac} has lost its address\n")),
+            self.tell_again_at = address.map(|_| guest.now() + ANNOUNCE_INTERVAL);
+        } else if due {
+            self.tell_again_at = None;
+        } else {
+            return self.tell_again_at;
         }
+        if let Some(address) = address {
+            self.tell_neighbours(guest, address.address());
+        }
+        self.tell_again_at
     }
 
     /// An ARP announcement (RFC 5227, 2.3). Whoever talked to another interface with this address until now would take half a minute to

@@ -91,8 +91,8 @@ impl Place<'_> {
     fn serve(&mut self, guest: &Guest, console: &mut Option<Console>) -> Option<guest_runtime::Instant> {
         let interface = self.interface.as_mut()?;
         let deadline = interface.serve(guest, self.service.as_mut()?);
-        interface.announce(guest, console);
-        deadline
+        let announcement = interface.announce(guest, console);
+        [deadline, announcement].into_iter().flatten().min()
     }
 }
 
