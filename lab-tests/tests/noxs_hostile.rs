@@ -2,10 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::Read;
 use std::path::Path;
 
+use lab_tests::network::ping;
 use lab_tests::{Host, Lab, chaos, console, echo, kernel_log, noxs, run, wait};
 use serde_json::{Value, json};
 
@@ -22,7 +23,15 @@ fn scribbler(disk: &Path, cmdline: &str) -> Value {
     })
 }
 
-/// The neighbour on the same bridge answers, and so do the host's daemon and kernel.
+/// A guest that keeps the rules, on the same bridge. Returns its name.
+#[track_caller]
+fn neighbour(lab: &Lab) -> String {
+    let guest = lab.create_with("daytime-pv", "neighbour", &json!({"cmdline": format!("ip={NEIGHBOUR}/24")}), &[]);
+    console::wait_for(&guest.name, "vif 0 ");
+    guest.name
+}
+
+/// The neighbour answers, and so do the host's daemon and kernel.
 #[track_caller]
 fn host_is_well() {
     let mut text = String::new();
@@ -36,11 +45,8 @@ fn host_is_well() {
 #[test]
 fn every_mode_is_survived() {
     let lab = Lab::new("noxs-scribble");
-    let disk = lab.path("disk");
-    File::create(&disk).unwrap().set_len(16 << 20).unwrap();
-    let neighbour = json!({"cmdline": format!("ip={NEIGHBOUR}/24")});
-    let neighbour = lab.create_with("daytime-pv", "neighbour", &neighbour, &[]);
-    console::wait_for(&neighbour.name, "vif 0 ");
+    let disk = lab.image("disk", 16);
+    let neighbour = neighbour(&lab);
     host_is_well();
     // Behind a first one, since Xen keeps the frames in which it tracks what dom0 maps of guests' memory.
     let warm = lab.create_with("hello-pv", "warm", &scribbler(&disk, "mode=deaf seconds=1"), &[]);
@@ -65,17 +71,14 @@ fn every_mode_is_survived() {
         }
     }
     host.assert_unchanged("guests that scribbled");
-    chaos::chaos(&["destroy", &neighbour.name]).ok();
+    chaos::chaos(&["destroy", &neighbour]).ok();
 }
 
 #[test]
 fn one_that_dies_with_half_a_change() {
     let lab = Lab::new("noxs-half");
-    let disk = lab.path("disk");
-    File::create(&disk).unwrap().set_len(16 << 20).unwrap();
-    let neighbour = json!({"cmdline": format!("ip={NEIGHBOUR}/24")});
-    let neighbour = lab.create_with("daytime-pv", "neighbour", &neighbour, &[]);
-    console::wait_for(&neighbour.name, "vif 0 ");
+    let disk = lab.image("disk", 16);
+    let neighbour = neighbour(&lab);
     for base in ["hello-pv", "hello-pvh"] {
         for die in ["crash", "poweroff"] {
             let cmdline = format!("mode=all devices=3 seconds=1 seed=2 die={die}");
@@ -87,15 +90,14 @@ fn one_that_dies_with_half_a_change() {
             host_is_well();
         }
     }
-    chaos::chaos(&["destroy", &neighbour.name]).ok();
+    chaos::chaos(&["destroy", &neighbour]).ok();
 }
 
 /// It takes no notice of a request: whoever asks waits no longer than he said, and may then force it.
 #[test]
 fn one_that_does_not_answer() {
     let lab = Lab::new("noxs-deaf");
-    let disk = lab.path("disk");
-    File::create(&disk).unwrap().set_len(16 << 20).unwrap();
+    let disk = lab.image("disk", 16);
     for base in ["hello-pv", "hello-pvh"] {
         let guest = lab.create_with(base, base, &scribbler(&disk, "mode=deaf seconds=0"), &[]);
         let message = chaos::chaos(&["shutdown", "--timeout", "2", &guest.name]).fails(6);
@@ -123,7 +125,7 @@ fn guests_outlive_what_a_backend_says() {
     for (base, address) in [("daytime-pv", "10.77.0.62"), ("daytime-pvh", "10.77.0.63"), ("linux-pv", "10.77.0.64")] {
         let cmdline = format!("console=hvc0 ip={address}/24 net={address}/24");
         let guest = lab.create_with(base, base, &json!({"cmdline": cmdline}), &[]);
-        wait::until("the guest does not answer", || run(&["ping", "-c", "1", "-w", "5", address]).status.success());
+        ping(address);
         let domain = guest.domid.to_string();
         for (id, keys) in (1..).zip(nonsense) {
             let id = format!("{id}");
@@ -132,7 +134,7 @@ fn guests_outlive_what_a_backend_says() {
                 let _ = noxs::nx(&[&["add", &domain, class, &id], keys].concat());
                 let _ = noxs::nx(&[&["set", &domain, class, "0"], keys].concat());
             }
-            run(&["ping", "-c", "1", "-w", "20", address]).ok();
+            ping(address);
         }
         assert!(noxs::devices_of(guest.domid).len() > 5, "{:?}", noxs::list());
         assert_eq!(chaos::json(&["shutdown", &guest.name])["reason"], "poweroff");

@@ -58,7 +58,7 @@ fn a_device_that_does_not_close_is_forced() {
 #[test]
 fn as_many_devices_as_a_page_has() {
     let lab = Lab::new("noxs-many");
-    // Dom0 has never had so many event channels before, and Xen keeps the room for them.
+    // Xen keeps a few pages of its own heap. A page for each device would show.
     let host = Host::now().with_slack(64);
     let guest = lab.create("hello-pv", "a");
     console::wait_for(&guest.name, "hello from");
