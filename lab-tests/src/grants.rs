@@ -16,10 +16,8 @@ pub struct Grants {
 /// Asks the hypervisor.
 #[track_caller]
 pub fn now() -> Grants {
-    xl(&["debug-keys", "g"]).ok();
-    let said = xl(&["dmesg"]).ok();
-    let (_, answer) = said.rsplit_once("key 'g' pressed").expect("Xen's ring of messages has room for the answer");
-    let lines = || answer.lines().map(|line| line.trim_start_matches("(XEN)").trim());
+    let answer = ask();
+    let lines = || answer.lines();
     let parsed = || {
         // Behind "grant-table for remote d0 (v1)" comes "1 frames (64 max), 0 maptrack frames (1024 max)".
         let line = lines().skip_while(|line| !line.contains(" remote d0 ")).nth(1)?;
@@ -32,4 +30,27 @@ pub fn now() -> Grants {
         })
     };
     parsed().unwrap_or_else(|| panic!("not an answer to the debug key g: {answer}"))
+}
+
+/// The frame that dom0 has granted under this reference, if somebody has it mapped: its number as Xen prints it.
+#[track_caller]
+pub fn frame(reference: u32) -> Option<String> {
+    let answer = ask();
+    let mut table = answer
+        .lines()
+        .skip_while(|line| !line.contains(" remote d0 "))
+        .skip(1)
+        .take_while(|line| !line.contains(" remote "));
+    // "[0x003]      1 0x00abcd 0x00000001 ...": reference, who has mapped it, frame.
+    let entry = table.find(|line| line.starts_with(&format!("[0x{reference:03x}]")))?;
+    entry.split_whitespace().find(|word| word.starts_with("0x")).map(str::to_owned)
+}
+
+/// What the debug key has Xen print.
+#[track_caller]
+fn ask() -> String {
+    xl(&["debug-keys", "g"]).ok();
+    let said = xl(&["dmesg"]).ok();
+    let (_, answer) = said.rsplit_once("key 'g' pressed").expect("Xen's ring of messages has room for the answer");
+    answer.lines().map(|line| line.trim_start_matches("(XEN)").trim()).collect::<Vec<_>>().join("\n")
 }

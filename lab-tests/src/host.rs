@@ -36,7 +36,7 @@ const LOOK: Duration = Duration::from_millis(30);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Host {
     parts: BTreeMap<String, Vec<String>>,
-    /// Free memory in KiB, and how much of it may be gone.
+    /// Free memory in KiB, and how much more or less of it there may be.
     free: u64,
     slack: u64,
     whole: bool,
@@ -116,8 +116,8 @@ impl Host {
         Self { parts, free, slack: 0, whole }
     }
 
-    /// Lets so much free memory be gone, in KiB. Where many guests lived at once, Xen's own heap has grown and has holes; a page for each
-    /// guest would still show.
+    /// Lets so much free memory be gone, or be there again, in KiB. Where many guests lived at once, Xen's own heap has grown and has holes,
+    /// or has lost some that it had; a page for each guest would still show.
     pub fn with_slack(mut self, kib: u64) -> Self {
         self.slack = kib;
         self
@@ -126,7 +126,7 @@ impl Host {
     /// What has changed since, or the empty text.
     pub fn difference(&self, now: &Self) -> String {
         let mut text = String::new();
-        if now.free > self.free || now.free + self.slack < self.free {
+        if now.free.abs_diff(self.free) > self.slack {
             let _ = writeln!(text, "free memory: {} KiB before, {} KiB now", self.free, now.free);
         }
         for (title, before) in &self.parts {

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::command::{Output, run};
-use crate::wait;
+use crate::{grants, wait};
 
 const NX: &str = "/usr/lib/lightvm-lab/nx";
 const LSEVTCHN: &str = "/usr/lib/xen-4.17/bin/lsevtchn";
@@ -74,6 +74,15 @@ pub fn keys(domain: u16, class: &str, id: u32) -> Vec<String> {
 #[track_caller]
 pub fn key(domain: u16, class: &str, id: u32, key: &str) -> Option<String> {
     keys(domain, class, id).iter().find_map(|line| Some(line.strip_prefix(key)?.strip_prefix(" = ")?.to_owned()))
+}
+
+/// The frame of a device's control page, which the kernel has granted: as [`grants::frame`].
+#[track_caller]
+pub fn control_page(domain: u16, class: &str, id: u32) -> String {
+    let text = nx(&["read", &domain.to_string(), class, &id.to_string()]).ok();
+    let grant = text.split(", grant ").nth(1).and_then(|rest| rest.split(',').next()?.parse().ok());
+    let frame = grants::frame(grant.unwrap_or_else(|| panic!("no grant: {text}")));
+    frame.unwrap_or_else(|| panic!("guest {domain} has not mapped the page of {class} {id}"))
 }
 
 /// How many event channels dom0 has of each kind.

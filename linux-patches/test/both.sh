@@ -1,5 +1,5 @@
 . /root/lib.sh
-dd if=/dev/zero of=/tmp/disk bs=1M count=8 2>/dev/null; losetup /dev/loop0 /tmp/disk
+dd if=/dev/zero of=/tmp/disk bs=1M count=8 2>/dev/null; losetup -f > /dev/null; losetup /dev/loop0 /tmp/disk
 devices() {
     nx add $1 sysctl 0
     nx add $1 vif 0 mac=00:16:3e:00:00:0$1 handle=0 -- script=none bridge=xenbr0

@@ -10,7 +10,9 @@
  *   nx set DOM CLASS ID [private] KEY=VALUE...
  *   nx save DOM FILE | nx restore pv|pvh MIB FILE   restore prints what create does
  *   nx resume DOM                                  of a suspended guest, in place
- *   nx read DOM CLASS ID | nx list | nx watch SECONDS | nx kill DOM | nx check
+ *   nx read DOM CLASS ID | nx list | nx watch SECONDS | nx kill DOM
+ *   nx noise FRAME SECONDS SEED [steady]           is a backend that writes what it likes, but for its state if steady: FRAME is a
+ *                                                  control page of this domain's
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -20,6 +22,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 #define XC_WANT_COMPAT_MAP_FOREIGN_API
@@ -223,6 +226,69 @@ static int watch(int seconds)
         printf("event: %u %.8s %u: backend %u, frontend %u, what %u\n", event.device.domain, event.device.class_name,
                event.device.id, event.backend_state, event.frontend_state, event.what);
     }
+    return 0;
+}
+
+/* Words of a control page that are the backend's: the header without what the frontend writes, and the backend's keys. */
+#define BE_STATE        4
+#define BE_GENERATION   5
+#define BE_SEQUENCE     16
+#define BE_LENGTH       17
+#define BE_KEYS         18
+#define BE_END          384
+
+static int noise(int argc, char **argv)
+{
+    bool steady = argc > 3 && !strcmp(argv[3], "steady");
+    xenforeignmemory_handle *fmem = xenforeignmemory_open(NULL, 0);
+    xen_pfn_t frame = strtoul(argv[0], NULL, 0);
+    volatile uint32_t *page = xenforeignmemory_map(fmem, DOMID_SELF, PROT_READ | PROT_WRITE, 1, &frame, NULL);
+    time_t end = time(NULL) + atoi(argv[1]);
+    uint32_t saved[BE_END];
+    unsigned long rounds;
+
+    if (!page)
+        die("map");
+    /* Another page of dom0's would not survive this. */
+    if (page[0] != 0x53586f4e || page[1] != 0x6c74632d) {
+        fprintf(stderr, "nx: frame %#lx is no control page\n", frame);
+        return 1;
+    }
+    memcpy(saved, (void *)page, sizeof(saved));
+    srand(atoi(argv[2]));
+    for (rounds = 0; time(NULL) < end; rounds++) {
+        uint32_t word = (uint32_t)rand() << 16 ^ rand();
+
+        switch (rand() % 8) {
+        case 0:
+            page[rand() % 3] = word;
+            break;
+        case 1:
+            if (steady)
+                break;
+            page[BE_STATE] = rand() % 2 ? word % 12 : word;
+            break;
+        case 2:
+            page[BE_LENGTH] = rand() % 2 ? word % 1500 : word;
+            break;
+        case 3:
+            page[BE_SEQUENCE] = word;
+            break;
+        case 4:
+            for (unsigned int at = BE_KEYS; at < BE_END; at++)
+                page[at] = (uint32_t)rand() << 16 ^ rand();
+            break;
+        case 5:     /* what was said, long enough for it to be read */
+            memcpy((void *)page, saved, 12);
+            memcpy((void *)(page + BE_SEQUENCE), saved + BE_SEQUENCE, sizeof(saved) - 4 * BE_SEQUENCE);
+            usleep(rand() % 2000);
+            break;
+        default:
+            page[BE_KEYS + rand() % (BE_END - BE_KEYS)] = word;
+        }
+        page[BE_GENERATION]++;
+    }
+    printf("wrote %lu times\n", rounds);
     return 0;
 }
 
@@ -485,6 +551,8 @@ int main(int argc, char **argv)
         struct xs_handle *xs = xs_open(0);
         return xs && xs_introduce_domain(xs, atoi(argv[0]), strtoul(argv[1], NULL, 0), atoi(argv[2])) ? 0 : 1;
     }
+    if (!strcmp(what, "noise") && argc >= 3)
+        return noise(argc, argv);
     node = open("/dev/xen/noxs_backend", O_RDWR | O_CLOEXEC);
     if (node < 0)
         die("/dev/xen/noxs_backend");
