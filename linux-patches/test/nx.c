@@ -17,6 +17,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -229,64 +230,62 @@ static int watch(int seconds)
     return 0;
 }
 
-/* Words of a control page that are the backend's: the header without what the frontend writes, and the backend's keys. */
-#define BE_STATE        4
-#define BE_GENERATION   5
-#define BE_SEQUENCE     16
-#define BE_LENGTH       17
-#define BE_KEYS         18
-#define BE_END          384
-
+/* Writes over all of a control page that is the backend's, and over what the page is. */
 static int noise(int argc, char **argv)
 {
     bool steady = argc > 3 && !strcmp(argv[3], "steady");
     xenforeignmemory_handle *fmem = xenforeignmemory_open(NULL, 0);
     xen_pfn_t frame = strtoul(argv[0], NULL, 0);
-    volatile uint32_t *page = xenforeignmemory_map(fmem, DOMID_SELF, PROT_READ | PROT_WRITE, 1, &frame, NULL);
+    volatile struct xen_noxs_control_page *page =
+        xenforeignmemory_map(fmem, DOMID_SELF, PROT_READ | PROT_WRITE, 1, &frame, NULL);
+    struct xen_noxs_control_page saved;
     time_t end = time(NULL) + atoi(argv[1]);
-    uint32_t saved[BE_END];
     unsigned long rounds;
 
     if (!page)
         die("map");
+    saved = *page;
     /* Another page of dom0's would not survive this. */
-    if (page[0] != 0x53586f4e || page[1] != 0x6c74632d) {
+    if (memcmp(saved.magic, XEN_NOXS_CONTROL_MAGIC, sizeof(saved.magic))) {
         fprintf(stderr, "nx: frame %#lx is no control page\n", frame);
         return 1;
     }
-    memcpy(saved, (void *)page, sizeof(saved));
     srand(atoi(argv[2]));
     for (rounds = 0; time(NULL) < end; rounds++) {
         uint32_t word = (uint32_t)rand() << 16 ^ rand();
 
-        switch (rand() % 8) {
+        switch (rand() % 9) {
         case 0:
-            page[rand() % 3] = word;
+            page->magic[rand() % sizeof(page->magic)] = word;
             break;
         case 1:
-            if (steady)
-                break;
-            page[BE_STATE] = rand() % 2 ? word % 12 : word;
+            page->abi = word;
             break;
         case 2:
-            page[BE_LENGTH] = rand() % 2 ? word % 1500 : word;
+            if (!steady)
+                page->be_state = rand() % 2 ? word % 12 : word;
             break;
         case 3:
-            page[BE_SEQUENCE] = word;
+            page->be_length = rand() % 2 ? word % sizeof(page->be_keys) : word;
             break;
         case 4:
-            for (unsigned int at = BE_KEYS; at < BE_END; at++)
-                page[at] = (uint32_t)rand() << 16 ^ rand();
+            page->be_sequence = word;
             break;
-        case 5:     /* what was said, long enough for it to be read */
-            memcpy((void *)page, saved, 12);
-            memcpy((void *)(page + BE_SEQUENCE), saved + BE_SEQUENCE, sizeof(saved) - 4 * BE_SEQUENCE);
+        case 5:
+            for (unsigned int at = 0; at < sizeof(page->be_keys); at++)
+                page->be_keys[at] = rand();
+            break;
+        case 6:     /* what was said, long enough for it to be read */
+            memcpy((void *)page, &saved, offsetof(struct xen_noxs_control_page, reserved0));
+            memcpy((void *)page->be_keys, saved.be_keys, sizeof(saved.be_keys));
+            page->be_length = saved.be_length;
+            page->be_sequence = saved.be_sequence;
             usleep(rand() % 2000);
             break;
         default:
-            page[BE_KEYS + rand() % (BE_END - BE_KEYS)] = word;
+            page->be_keys[rand() % sizeof(page->be_keys)] = word;
         }
-        page[BE_GENERATION]++;
+        page->be_generation++;
     }
     printf("wrote %lu times\n", rounds);
     return 0;

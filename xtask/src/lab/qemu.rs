@@ -111,12 +111,12 @@ impl Machine<'_> {
         // dom0_max_vcpus=1: QEMU leaves its processor loop, under its one big lock, for each PAUSE of a guest. Two busy
         // virtual processors of dom0 spin for Xen's scheduler lock most of the time, and cost twice the processor time.
         // sched_credit2_migrate_resist=0: with two processors Debian's hypervisor may leave dom0 waiting beside an idle one. Ours is patched.
-        let mend = match self.options.plane {
+        let workaround = match self.options.plane {
             Plane::Xenstore => "sched_credit2_migrate_resist=0 ",
             Plane::Noxs => "",
         };
         format!(
-            "dom0_mem={memory}M,max:{memory}M dom0_max_vcpus=1 console=com1 com1=115200,8n1 bootscrub=0 {mend}{}",
+            "dom0_mem={memory}M,max:{memory}M dom0_max_vcpus=1 console=com1 com1=115200,8n1 bootscrub=0 {workaround}{}",
             self.options.xen_args
         )
     }
