@@ -1,12 +1,21 @@
-//! Binds the installed Xen toolstack libraries: finds them with pkg-config, and runs bindgen over their headers.
+//! Binds the installed Xen toolstack libraries: finds them with pkg-config, and runs bindgen over
+//! their headers.
 
 use std::env;
 use std::path::PathBuf;
 use std::process::exit;
 
 /// pkg-config names of the libraries, all of them in Debian's package libxen-dev.
-const LIBRARIES: &[&str] =
-    &["xencontrol", "xenguest", "xencall", "xenevtchn", "xenforeignmemory", "xengnttab", "xenstore", "xentoollog"];
+const LIBRARIES: &[&str] = &[
+    "xencontrol",
+    "xenguest",
+    "xencall",
+    "xenevtchn",
+    "xenforeignmemory",
+    "xengnttab",
+    "xenstore",
+    "xentoollog",
+];
 
 const FUNCTIONS: &[&str] = &[
     "xc_interface_(open|close)",

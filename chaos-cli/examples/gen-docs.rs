@@ -1,7 +1,8 @@
 //! Writes what a package of `chaos` ships beside the binary: manual pages and shell completions.
 //!
-//! `cargo run --package chaos-cli --example gen-docs -- OUTDIR` writes OUTDIR/man1/chaos.1, OUTDIR/man1/chaos-COMMAND.1
-//! and OUTDIR/completions/{chaos.bash,_chaos,chaos.fish}. Needs no Xen host.
+//! `cargo run --package chaos-cli --example gen-docs -- OUTDIR` writes OUTDIR/man1/chaos.1,
+//! OUTDIR/man1/chaos-COMMAND.1 and OUTDIR/completions/{chaos.bash,_chaos,chaos.fish}. Needs no Xen
+//! host.
 
 #![forbid(unsafe_code)]
 
@@ -28,7 +29,8 @@ pub(crate) fn generate(out: &Path) -> Result<()> {
     write_pages(&command, None, &pages)?;
 
     let completions = out.join("completions");
-    fs::create_dir_all(&completions).with_context(|| format!("cannot make {}", completions.display()))?;
+    fs::create_dir_all(&completions)
+        .with_context(|| format!("cannot make {}", completions.display()))?;
     for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
         let mut command = chaos_cli::command();
         clap_complete::generate_to(shell, &mut command, "chaos", &completions)
@@ -39,9 +41,12 @@ pub(crate) fn generate(out: &Path) -> Result<()> {
 
 /// A command's page, and those of its subcommands; each refers to those next to it.
 fn write_pages(command: &Command, above: Option<&Command>, folder: &Path) -> Result<()> {
-    let see_also: Vec<String> = above.into_iter().chain(command.get_subcommands()).map(page_name).collect();
+    let see_also: Vec<String> =
+        above.into_iter().chain(command.get_subcommands()).map(page_name).collect();
     write_page(command, folder, &see_also)?;
-    command.get_subcommands().try_for_each(|subcommand| write_pages(subcommand, Some(command), folder))
+    command
+        .get_subcommands()
+        .try_for_each(|subcommand| write_pages(subcommand, Some(command), folder))
 }
 
 fn page_name(command: &Command) -> String {
@@ -52,14 +57,15 @@ fn write_page(command: &Command, folder: &Path, see_also: &[String]) -> Result<(
     let name = page_name(command);
     let path = folder.join(format!("{name}.1"));
     let mut page = Vec::new();
-    render(command, see_also, &mut page).with_context(|| format!("cannot render the page of {name}"))?;
+    render(command, see_also, &mut page)
+        .with_context(|| format!("cannot render the page of {name}"))?;
     File::create(&path)
         .and_then(|mut file| file.write_all(&page))
         .with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// The sections in the order of man-pages(7). Examples and exit status stand in the help text, too, and become sections
-/// here.
+/// The sections in the order of man-pages(7). Examples and exit status stand in the help text, too,
+/// and become sections here.
 fn render(command: &Command, see_also: &[String], page: &mut Vec<u8>) -> Result<()> {
     let man = Man::new(command.clone())
         .title(page_name(command).to_uppercase())
@@ -86,7 +92,8 @@ fn render(command: &Command, see_also: &[String], page: &mut Vec<u8>) -> Result<
         writeln!(page, "{}", escape(line.trim_start()))?;
     }
     writeln!(page, ".RE\n.fi\n.SH SEE ALSO")?;
-    let mut references: Vec<String> = see_also.iter().map(|name| format!(".BR {} (1)", escape(name))).collect();
+    let mut references: Vec<String> =
+        see_also.iter().map(|name| format!(".BR {} (1)", escape(name))).collect();
     references.push(".BR xl (1)".to_owned());
     writeln!(page, "{}", references.join(",\n"))?;
     Ok(())
@@ -106,7 +113,10 @@ fn files(page: &mut Vec<u8>) -> Result<()> {
         page,
         "What is logged to standard error unless \\-q or \\-v is given: off, error, warn, info, debug, trace, or h2=debug."
     )?;
-    writeln!(page, ".SH FILES\n.TP\n.I /run/lightvm\nWhat chaos records of the guests that it made.")?;
+    writeln!(
+        page,
+        ".SH FILES\n.TP\n.I /run/lightvm\nWhat chaos records of the guests that it made."
+    )?;
     Ok(())
 }
 

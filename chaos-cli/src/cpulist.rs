@@ -27,7 +27,9 @@ impl CpuList {
         match self {
             Self::All => Ok((0..=highest).collect()),
             Self::These(cpus) => match cpus.iter().find(|cpu| **cpu > highest) {
-                Some(cpu) => Err(Usage::new(format!("this host has no CPU {cpu}; its CPUs are 0 to {highest}"))),
+                Some(cpu) => Err(Usage::new(format!(
+                    "this host has no CPU {cpu}; its CPUs are 0 to {highest}"
+                ))),
                 None => Ok(cpus.clone()),
             },
         }
@@ -127,7 +129,11 @@ mod tests {
             ("1,^0-4", "the list names no CPU"),
         ];
         for (text, message) in wrong {
-            assert_eq!(text.parse::<CpuList>().map_err(|error| error.to_string()), Err(message.to_owned()), "{text}");
+            assert_eq!(
+                text.parse::<CpuList>().map_err(|error| error.to_string()),
+                Err(message.to_owned()),
+                "{text}"
+            );
         }
     }
 

@@ -1,5 +1,5 @@
-//! The exit codes of `chaos`: the one table, its text for --help and the manual page, and the way from an error to its
-//! code.
+//! The exit codes of `chaos`: the one table, its text for --help and the manual page, and the way
+//! from an error to its code.
 
 use std::process::ExitCode;
 
@@ -145,7 +145,10 @@ mod tests {
         ];
         for (kind, number) in table {
             assert_eq!(Code::from(kind).number(), number, "{kind:?}");
-            assert!(TABLE.iter().any(|(code, _)| *code == number.to_string()), "{number} is not in the table");
+            assert!(
+                TABLE.iter().any(|(code, _)| *code == number.to_string()),
+                "{number} is not in the table"
+            );
         }
     }
 
@@ -154,7 +157,10 @@ mod tests {
         assert_eq!(number(h2::Error::NoSuchDomain("web0".into())), 3);
         assert_eq!(number(h2::OpenError::NotXen), 7);
         assert_eq!(number(h2::OpenError::StoreNotAnswering { reason: String::new() }), 8);
-        assert_eq!(number(h2::Error::GuestDidNotReact { request: "poweroff", timeout: Duration::ZERO }), 6);
+        assert_eq!(
+            number(h2::Error::GuestDidNotReact { request: "poweroff", timeout: Duration::ZERO }),
+            6
+        );
         let taken = h2::CreateError::NameInUse { name: "web0".into(), domain: h2::DomId::DOM0 };
         assert_eq!(number(h2::Error::Create(Box::new(taken))), 4);
     }

@@ -1,5 +1,5 @@
-//! How a failure is reported: one line on standard error, `chaos: MESSAGE: cause: cause`. And the errors that arise in
-//! this crate itself and not in the library.
+//! How a failure is reported: one line on standard error, `chaos: MESSAGE: cause: cause`. And the
+//! errors that arise in this crate itself and not in the library.
 
 use std::fmt;
 use std::io::Write;
@@ -110,7 +110,8 @@ pub(crate) fn report(error: &Error) {
     }
 }
 
-/// The error and its causes in one line. A cause that only repeats what stands before it is left out.
+/// The error and its causes in one line. A cause that only repeats what stands before it is left
+/// out.
 pub(crate) fn line(error: &Error) -> String {
     let mut line = String::new();
     for cause in error.chain() {
@@ -135,14 +136,18 @@ mod tests {
 
     #[test]
     fn chain_is_one_line() {
-        let error =
-            Err::<(), _>(anyhow!("no such\nfile")).context("cannot read x").context("cannot create web0").unwrap_err();
+        let error = Err::<(), _>(anyhow!("no such\nfile"))
+            .context("cannot read x")
+            .context("cannot create web0")
+            .unwrap_err();
         assert_eq!(line(&error), "cannot create web0: cannot read x: no such file");
     }
 
     #[test]
     fn repetition_is_left_out() {
-        let error = Err::<(), _>(anyhow!("no such file")).context("cannot read x: no such file").unwrap_err();
+        let error = Err::<(), _>(anyhow!("no such file"))
+            .context("cannot read x: no such file")
+            .unwrap_err();
         assert_eq!(line(&error), "cannot read x: no such file");
     }
 

@@ -11,7 +11,9 @@ pub(crate) fn open() -> Result<Hypervisor> {
     match hypervisor.reap() {
         Ok(reaped) => reaped.iter().for_each(|reaped| log::warn!("{}", describe(reaped))),
         // The command itself can do without; it tells if it cannot.
-        Err(error) => log::warn!("cannot look for unfinished guests: {}", crate::failure::line(&error.into())),
+        Err(error) => {
+            log::warn!("cannot look for unfinished guests: {}", crate::failure::line(&error.into()))
+        }
     }
     Ok(hypervisor)
 }

@@ -1,6 +1,8 @@
-//! Signals that ask this process to stop, held back so that they come between two steps and never in the middle of one.
+//! Signals that ask this process to stop, held back so that they come between two steps and never
+//! in the middle of one.
 //!
-//! They are blocked and read from a descriptor; there is no handler, so no system call is cut short by them.
+//! They are blocked and read from a descriptor; there is no handler, so no system call is cut short
+//! by them.
 
 use std::cell::Cell;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -11,8 +13,8 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use crate::failure::Interrupted;
 
-/// While it lives, SIGINT, SIGTERM and SIGHUP wait until they are asked for. When it is dropped, one that came and was
-/// not asked for has its usual effect.
+/// While it lives, SIGINT, SIGTERM and SIGHUP wait until they are asked for. When it is dropped,
+/// one that came and was not asked for has its usual effect.
 #[derive(Debug)]
 pub(crate) struct Interrupt {
     signals: SignalFd,
@@ -21,13 +23,15 @@ pub(crate) struct Interrupt {
 }
 
 impl Interrupt {
-    /// Starts to hold the signals back. To be called by the main thread; it has no others that take signals.
+    /// Starts to hold the signals back. To be called by the main thread; it has no others that take
+    /// signals.
     pub(crate) fn catch() -> Result<Self> {
         let ignored = ignored();
         let stopping = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter();
         let held: SigSet = stopping.filter(|signal| !ignored.contains(*signal)).collect();
         let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
-        let signals = SignalFd::with_flags(&held, flags).context("cannot open a descriptor for signals")?;
+        let signals =
+            SignalFd::with_flags(&held, flags).context("cannot open a descriptor for signals")?;
         let before = SigSet::thread_get_mask().context("cannot read the signal mask")?;
         held.thread_block().context("cannot hold signals back")?;
         Ok(Self { signals, before, caught: Cell::new(None) })
@@ -56,7 +60,8 @@ impl Interrupt {
 
 impl Drop for Interrupt {
     fn drop(&mut self) {
-        // Once stopping, further requests to stop say nothing new, and must not end the process before its last words.
+        // Once stopping, further requests to stop say nothing new, and must not end the process
+        // before its last words.
         while self.caught.get().is_some() && matches!(self.signals.read_signal(), Ok(Some(_))) {}
         if let Err(error) = self.before.thread_set_mask() {
             log::warn!("cannot let signals through again: {error}");
@@ -74,8 +79,9 @@ fn ignored() -> SigSet {
 fn mask(status: &str) -> Option<SigSet> {
     let bits = status.lines().find_map(|line| line.strip_prefix("SigIgn:"))?;
     let bits = u64::from_str_radix(bits.trim(), 16).ok()?;
-    let is_set =
-        |signal: &Signal| bits.checked_shr((*signal as u32).saturating_sub(1)).is_some_and(|bits| bits & 1 == 1);
+    let is_set = |signal: &Signal| {
+        bits.checked_shr((*signal as u32).saturating_sub(1)).is_some_and(|bits| bits & 1 == 1)
+    };
     Some(Signal::iterator().filter(is_set).collect())
 }
 
@@ -87,8 +93,12 @@ mod tests {
 
     #[test]
     fn ignored_signals_in_the_status() {
-        let ignored = mask("Name:\tchaos\nSigBlk:\t0000000000000000\nSigIgn:\t0000000000001003\n").unwrap();
-        assert_eq!(ignored.iter().collect::<Vec<_>>(), [Signal::SIGHUP, Signal::SIGINT, Signal::SIGPIPE]);
+        let ignored =
+            mask("Name:\tchaos\nSigBlk:\t0000000000000000\nSigIgn:\t0000000000001003\n").unwrap();
+        assert_eq!(
+            ignored.iter().collect::<Vec<_>>(),
+            [Signal::SIGHUP, Signal::SIGINT, Signal::SIGPIPE]
+        );
         assert!(mask("Name:\tchaos\n").is_none());
         // Rust's start-up code ignores SIGPIPE.
         assert!(self::ignored().contains(Signal::SIGPIPE));
@@ -103,7 +113,10 @@ mod tests {
         for _ in 0..2 {
             assert_eq!(interrupt.caught().map(|caught| caught.signal()), Some(15));
         }
-        assert_eq!(interrupt.check().map_err(|error| error.to_string()), Err("terminated".to_owned()));
+        assert_eq!(
+            interrupt.check().map_err(|error| error.to_string()),
+            Err("terminated".to_owned())
+        );
         raise(Signal::SIGHUP).unwrap();
         drop(interrupt);
         assert!(!SigSet::thread_get_mask().unwrap().contains(Signal::SIGTERM));

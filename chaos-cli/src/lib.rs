@@ -1,8 +1,9 @@
 //! `chaos`: create and manage light virtual machines on Xen from the command line.
 //!
-//! A thin shell around [`h2`]: [`args`] is what may be typed, [`commands`] has one module per command, [`views`] is
-//! what they print (its JSON form is documented in docs/chaos-json.md), [`exit`] is the table of exit codes.
-//! [`console`] connects a guest's console with this process's standard input and output.
+//! A thin shell around [`h2`]: [`args`] is what may be typed, [`commands`] has one module per
+//! command, [`views`] is what they print (its JSON form is documented in docs/chaos-json.md),
+//! [`exit`] is the table of exit codes. [`console`] connects a guest's console with this process's
+//! standard input and output.
 
 #![forbid(unsafe_code)]
 // The build without tests holds the code outside of them to it.
@@ -52,7 +53,8 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Answers a command line that clap did not accept, which is also how it hands out --help and --version.
+/// Answers a command line that clap did not accept, which is also how it hands out --help and
+/// --version.
 fn refuse(error: &clap::Error) -> ExitCode {
     // Nobody may be reading; there is nobody else to tell.
     let _ = error.print();

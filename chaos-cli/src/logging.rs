@@ -1,7 +1,7 @@
 //! Messages about what goes on, to standard error, by env_logger.
 //!
-//! -q, -v and -vv decide how much; without them the variables CHAOS_LOG and RUST_LOG do (in env_logger's syntax), and
-//! without those warnings and errors are shown.
+//! -q, -v and -vv decide how much; without them the variables CHAOS_LOG and RUST_LOG do (in
+//! env_logger's syntax), and without those warnings and errors are shown.
 
 use std::io::Write;
 

@@ -1,6 +1,7 @@
 //! What goes to standard output: lines of text, or one JSON value a line.
 //!
-//! A reader that has gone away is no failure: what is left to print is dropped, and the command goes on with its work.
+//! A reader that has gone away is no failure: what is left to print is dropped, and the command
+//! goes on with its work.
 
 use std::io::{self, Write};
 
@@ -30,10 +31,16 @@ impl Output {
     }
 
     /// Prints `value` as JSON, or what `text` makes of it.
-    pub(crate) fn print<T: Serialize>(self, value: &T, text: impl FnOnce(&T) -> String) -> Result<()> {
+    pub(crate) fn print<T: Serialize>(
+        self,
+        value: &T,
+        text: impl FnOnce(&T) -> String,
+    ) -> Result<()> {
         let mut line = match self.format {
             Format::Table => text(value),
-            Format::Json => serde_json::to_string(value).context("cannot write the answer as JSON")?,
+            Format::Json => {
+                serde_json::to_string(value).context("cannot write the answer as JSON")?
+            }
         };
         if !line.is_empty() && !line.ends_with('\n') {
             line.push('\n');

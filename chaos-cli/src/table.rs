@@ -7,19 +7,28 @@ pub(crate) enum Align {
     Right,
 }
 
-/// Lays out `rows` below the titles of `columns`. A row that is too short ends early; cells beyond the columns are
-/// dropped.
+/// Lays out `rows` below the titles of `columns`. A row that is too short ends early; cells beyond
+/// the columns are dropped.
 pub(crate) fn layout(columns: &[(&str, Align)], rows: &[Vec<String>]) -> String {
     let titles: Vec<String> = columns.iter().map(|(title, _)| (*title).to_owned()).collect();
     let widths: Vec<usize> = (0..columns.len())
         .map(|column| {
-            rows.iter().chain([&titles]).filter_map(|row| row.get(column)).map(|cell| width(cell)).max().unwrap_or(0)
+            rows.iter()
+                .chain([&titles])
+                .filter_map(|row| row.get(column))
+                .map(|cell| width(cell))
+                .max()
+                .unwrap_or(0)
         })
         .collect();
     let mut text = String::new();
     for row in [&titles].into_iter().chain(rows) {
-        let cells: Vec<String> =
-            columns.iter().zip(row).zip(&widths).map(|(((_, align), cell), width)| pad(cell, *width, *align)).collect();
+        let cells: Vec<String> = columns
+            .iter()
+            .zip(row)
+            .zip(&widths)
+            .map(|(((_, align), cell), width)| pad(cell, *width, *align))
+            .collect();
         text.push_str(cells.join("  ").trim_end());
         text.push('\n');
     }
@@ -29,9 +38,9 @@ pub(crate) fn layout(columns: &[(&str, Align)], rows: &[Vec<String>]) -> String 
 /// Lays out names and values below each other, as `xl info` does.
 pub(crate) fn pairs(pairs: &[(&str, String)]) -> String {
     let widest = pairs.iter().map(|(name, _)| width(name)).max().unwrap_or(0);
-    let lines = pairs
-        .iter()
-        .map(|(name, value)| format!("{} : {value}", pad(name, widest, Align::Left)).trim_end().to_owned() + "\n");
+    let lines = pairs.iter().map(|(name, value)| {
+        format!("{} : {value}", pad(name, widest, Align::Left)).trim_end().to_owned() + "\n"
+    });
     lines.collect()
 }
 
@@ -59,13 +68,17 @@ mod tests {
     #[test]
     fn columns_fit_their_cells() {
         let columns = [("Name", Align::Left), ("ID", Align::Right), ("State", Align::Left)];
-        let text = layout(&columns, &[row(&["Domain-0", "0", "r-----"]), row(&["größe", "1021", ""])]);
+        let text =
+            layout(&columns, &[row(&["Domain-0", "0", "r-----"]), row(&["größe", "1021", ""])]);
         assert_eq!(text, "Name        ID  State\nDomain-0     0  r-----\ngröße     1021\n");
         assert_eq!(layout(&columns, &[]), "Name  ID  State\n");
     }
 
     #[test]
     fn pairs_align_their_colons() {
-        assert_eq!(pairs(&[("cpus", "2".into()), ("memory_kib", "7".into())]), "cpus       : 2\nmemory_kib : 7\n");
+        assert_eq!(
+            pairs(&[("cpus", "2".into()), ("memory_kib", "7".into())]),
+            "cpus       : 2\nmemory_kib : 7\n"
+        );
     }
 }

@@ -15,11 +15,16 @@ pub(crate) struct RawMode {
 impl RawMode {
     /// Puts the terminal into raw mode. What was typed ahead is kept.
     pub(crate) fn enter(terminal: impl AsFd) -> Result<Self> {
-        let terminal = terminal.as_fd().try_clone_to_owned().context("cannot duplicate the terminal's descriptor")?;
-        let before = termios::tcgetattr(&terminal).context("cannot read the terminal's settings")?;
+        let terminal = terminal
+            .as_fd()
+            .try_clone_to_owned()
+            .context("cannot duplicate the terminal's descriptor")?;
+        let before =
+            termios::tcgetattr(&terminal).context("cannot read the terminal's settings")?;
         let mut raw = before.clone();
         termios::cfmakeraw(&mut raw);
-        termios::tcsetattr(&terminal, SetArg::TCSANOW, &raw).context("cannot put the terminal into raw mode")?;
+        termios::tcsetattr(&terminal, SetArg::TCSANOW, &raw)
+            .context("cannot put the terminal into raw mode")?;
         Ok(Self { terminal, before })
     }
 }
@@ -42,7 +47,8 @@ mod tests {
     #[test]
     fn restores_what_was_set() {
         let pty = openpty(None, None).unwrap();
-        let canonical = || termios::tcgetattr(&pty.slave).unwrap().local_flags.contains(LocalFlags::ICANON);
+        let canonical =
+            || termios::tcgetattr(&pty.slave).unwrap().local_flags.contains(LocalFlags::ICANON);
         assert!(canonical());
         let raw = RawMode::enter(&pty.slave).unwrap();
         assert!(!canonical());

@@ -1,5 +1,5 @@
-//! The built binary on a machine that is not a Xen host: everything that it must say and do before Xen is asked, and
-//! what it says when there is no Xen. (What it does on Xen is tested in the lab.)
+//! The built binary on a machine that is not a Xen host: everything that it must say and do before
+//! Xen is asked, and what it says when there is no Xen. (What it does on Xen is tested in the lab.)
 
 #![allow(clippy::unwrap_used)]
 
@@ -41,8 +41,17 @@ fn answer(output: Output) -> Answer {
 #[track_caller]
 fn refused(arguments: &[&str], code: i32, parts: &[&str]) {
     let answer = chaos(arguments);
-    assert_eq!((answer.code, answer.stdout.as_str()), (code, ""), "{arguments:?}: {}", answer.stderr);
-    assert!(answer.stderr.starts_with("chaos: ") && answer.stderr.lines().count() == 1, "{}", answer.stderr);
+    assert_eq!(
+        (answer.code, answer.stdout.as_str()),
+        (code, ""),
+        "{arguments:?}: {}",
+        answer.stderr
+    );
+    assert!(
+        answer.stderr.starts_with("chaos: ") && answer.stderr.lines().count() == 1,
+        "{}",
+        answer.stderr
+    );
     for part in parts {
         assert!(answer.stderr.contains(part), "{part:?} is not in {:?}", answer.stderr);
     }
@@ -65,10 +74,15 @@ fn help_of_every_command() {
     for part in ["Exit status:", "128+N", "CHAOS_LOG", "vcpu-pin", "chaos create web0.json"] {
         assert!(top.stdout.contains(part), "{part}");
     }
-    for name in chaos_cli::command().get_subcommands().map(|command| command.get_name().to_owned()) {
+    for name in chaos_cli::command().get_subcommands().map(|command| command.get_name().to_owned())
+    {
         let help = chaos(&[&name, "--help"]);
         assert_eq!((help.code, help.stderr.as_str()), (0, ""), "{name}");
-        assert!(help.stdout.contains("Usage: chaos") && help.stdout.contains("Example"), "{name}: {}", help.stdout);
+        assert!(
+            help.stdout.contains("Usage: chaos") && help.stdout.contains("Example"),
+            "{name}: {}",
+            help.stdout
+        );
         assert!(help.stdout.contains("--format <FORMAT>"), "{name}");
     }
 }
@@ -76,12 +90,21 @@ fn help_of_every_command() {
 #[test]
 fn version() {
     let version = chaos(&["--version"]);
-    assert_eq!((version.code, version.stdout), (0, format!("chaos {}\n", env!("CARGO_PKG_VERSION"))));
+    assert_eq!(
+        (version.code, version.stdout),
+        (0, format!("chaos {}\n", env!("CARGO_PKG_VERSION")))
+    );
 }
 
 #[test]
 fn wrong_lines_end_with_2() {
-    for line in [&["frobnicate"][..], &["create"], &["list", "--format", "xml"], &["vcpu-pin", "web0", "0", "x"], &[]] {
+    for line in [
+        &["frobnicate"][..],
+        &["create"],
+        &["list", "--format", "xml"],
+        &["vcpu-pin", "web0", "0", "x"],
+        &[],
+    ] {
         let answer = chaos(line);
         assert_eq!((answer.code, answer.stdout.as_str()), (2, ""), "{line:?}");
         assert!(!answer.stderr.is_empty(), "{line:?}");
@@ -103,13 +126,21 @@ fn configuration_is_checked_before_xen() {
 
 #[test]
 fn missing_configuration() {
-    refused(&["create", "/nonexistent/web.json"], 2, &["/nonexistent/web.json", "No such file or directory"]);
+    refused(
+        &["create", "/nonexistent/web.json"],
+        2,
+        &["/nonexistent/web.json", "No such file or directory"],
+    );
 }
 
 #[test]
 fn images_are_checked_before_xen() {
     let folder = TempDir::new().unwrap();
-    let config = write(&folder, "web.json", "{\"name\": \"web0\", \"kernel\": \"none\", \"memory\": 16, \"vcpus\": 1}");
+    let config = write(
+        &folder,
+        "web.json",
+        "{\"name\": \"web0\", \"kernel\": \"none\", \"memory\": 16, \"vcpus\": 1}",
+    );
     let kernel = folder.path().join("none");
     refused(&["create", config.to_str().unwrap()], 2, &[kernel.to_str().unwrap()]);
     write(&folder, "none", "this is no kernel");
@@ -167,7 +198,9 @@ fn documentation_is_generated() {
         assert!(folder.path().join(file).is_file(), "{file}");
     }
     let page = std::fs::read_to_string(folder.path().join("man1/chaos.1")).unwrap();
-    for part in [".SH EXIT STATUS", ".B 128+N", ".SH EXAMPLES", ".SH SEE ALSO", ".BR chaos\\-create (1)"] {
+    for part in
+        [".SH EXIT STATUS", ".B 128+N", ".SH EXAMPLES", ".SH SEE ALSO", ".BR chaos\\-create (1)"]
+    {
         assert!(page.contains(part), "{part}");
     }
 }

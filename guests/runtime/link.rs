@@ -5,7 +5,10 @@
 pub(crate) fn link(stack: usize, symbols: bool) {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../runtime/guest.ld");
     println!("cargo:rerun-if-changed={script}");
-    println!("cargo:rerun-if-changed={}", concat!(env!("CARGO_MANIFEST_DIR"), "/../runtime/link.rs"));
+    println!(
+        "cargo:rerun-if-changed={}",
+        concat!(env!("CARGO_MANIFEST_DIR"), "/../runtime/link.rs")
+    );
     let defsym = format!("-Wl,--defsym=STACK_SIZE={stack}");
     let mut args = vec![
         "-nostartfiles",

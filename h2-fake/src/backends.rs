@@ -1,5 +1,6 @@
-//! The drivers and the hotplug agent behind the devices' backends, and the guests' drivers before them. They act while a
-//! toolstack waits for events, and know nothing but the nodes, so they outlive a process that dies.
+//! The drivers and the hotplug agent behind the devices' backends, and the guests' drivers before
+//! them. They act while a toolstack waits for events, and know nothing but the nodes, so they
+//! outlive a process that dies.
 
 use h2::DomId;
 use serde::{Deserialize, Serialize};
@@ -59,17 +60,25 @@ pub(crate) fn react(host: &mut Host) -> Vec<String> {
 }
 
 fn step(host: &Host, device: &Device) -> Vec<(String, String)> {
-    let backend = |node: &str, value: &str| (format!("{}/{node}", device.backend), value.to_owned());
+    let backend =
+        |node: &str, value: &str| (format!("{}/{node}", device.backend), value.to_owned());
     let runs = host.domains.get(&device.guest).is_some_and(|guest| guest.runs());
     let both = |state: &str| {
-        let frontend = device.frontend.iter().map(|path| (format!("{path}/state"), state.to_owned()));
+        let frontend =
+            device.frontend.iter().map(|path| (format!("{path}/state"), state.to_owned()));
         frontend.chain([backend("state", state)]).collect()
     };
     match (device.state.as_str(), &host.backends) {
         (_, Backends::Silent) => Vec::new(),
-        ("1", Backends::Ready) => vec![backend("hotplug-status", "connected"), backend("state", "2")],
+        ("1", Backends::Ready) => {
+            vec![backend("hotplug-status", "connected"), backend("state", "2")]
+        }
         ("1", Backends::Refuse(words)) => {
-            vec![backend("hotplug-error", words), backend("hotplug-status", "error"), backend("state", "2")]
+            vec![
+                backend("hotplug-error", words),
+                backend("hotplug-status", "error"),
+                backend("state", "2"),
+            ]
         }
         ("1", Backends::NoAgent) => vec![backend("state", "2")],
         ("1", Backends::Close) => vec![backend("state", "5")],

@@ -57,7 +57,8 @@ impl Builder for FakeBuilder {
         let (kernel, cmdline) = (images.kernel, images.cmdline);
         let domain = self.domain;
         let (populated, again) = (self.populated, std::mem::replace(&mut self.booted, true));
-        let bytes = u64::try_from(kernel.len() + images.ramdisk.map_or(0, <[u8]>::len)).unwrap_or(u64::MAX);
+        let bytes =
+            u64::try_from(kernel.len() + images.ramdisk.map_or(0, <[u8]>::len)).unwrap_or(u64::MAX);
         let frames = self.shared.run("boot", domain.to_string(), |host| {
             let guest = host.guest(domain)?;
             if !populated || again || !kernel.starts_with(b"\x7fELF") || cmdline.contains('\0') {
@@ -67,7 +68,8 @@ impl Builder for FakeBuilder {
                 return Err(libc::ENOMEM);
             }
             guest.built = true;
-            let base = if guest.pvh { 0xf_e000 } else { 0x10_0000 + 0x1000 * u64::from(domain.get()) };
+            let base =
+                if guest.pvh { 0xf_e000 } else { 0x10_0000 + 0x1000 * u64::from(domain.get()) };
             Ok(RingFrames { store: Gfn::new(base), console: Gfn::new(base + 1) })
         });
         let frames = frames.map_err(failure("boot", Some(domain)))?;

@@ -103,7 +103,8 @@ impl Shared {
             self.fire(&node);
         }
         let changed = noxs::react(host);
-        let running: Vec<DomId> = host.domains.iter().filter(|(_, guest)| guest.runs()).map(|(&id, _)| id).collect();
+        let running: Vec<DomId> =
+            host.domains.iter().filter(|(_, guest)| guest.runs()).map(|(&id, _)| id).collect();
         for id in running {
             let node = format!("/local/domain/{id}/control/shutdown");
             let request = host.tree.read(&node).ok().flatten().unwrap_or_default();
@@ -115,7 +116,9 @@ impl Shared {
             let Ok(guest) = host.guest(id) else { continue };
             let reaction = guest.reaction;
             match (reaction, request, guest.asked) {
-                (Reaction::Obey, None, Some(code)) | (Reaction::EndAtOnce, Some(code), _) => self.end(host, id, code),
+                (Reaction::Obey, None, Some(code)) | (Reaction::EndAtOnce, Some(code), _) => {
+                    self.end(host, id, code)
+                }
                 (Reaction::Crash, Some(_), _) => self.end(host, id, 3),
                 (Reaction::Vanish, Some(_), _) => self.remove_guest(host, id),
                 (Reaction::Obey | Reaction::Acknowledge, Some(code), _) => {
@@ -148,7 +151,8 @@ impl Shared {
     fn remove_guest(&self, host: &mut Host, id: DomId) {
         let home = format!("/local/domain/{id}");
         let vm = host.tree.read(&format!("{home}/vm")).ok().flatten().unwrap_or_default();
-        let backends = ["console", "vif", "vbd"].map(|class| format!("/local/domain/0/backend/{class}/{id}"));
+        let backends =
+            ["console", "vif", "vbd"].map(|class| format!("/local/domain/0/backend/{class}/{id}"));
         let vm = String::from_utf8_lossy(&vm).into_owned();
         for path in [home, format!("/libxl/{id}"), vm].into_iter().chain(backends) {
             for gone in host.tree.remove(&path).unwrap_or_default() {
@@ -192,7 +196,11 @@ impl FakeHost {
     }
 
     fn over(host: Host) -> Self {
-        let shared = Shared { host: RefCell::new(host), session: RefCell::default(), plan: RefCell::default() };
+        let shared = Shared {
+            host: RefCell::new(host),
+            session: RefCell::default(),
+            plan: RefCell::default(),
+        };
         Self { shared: Rc::new(shared) }
     }
 
@@ -246,7 +254,8 @@ impl FakeHost {
     /// If this process can open no more descriptors.
     #[must_use]
     pub fn node(&self) -> Option<Box<dyn NoxsNode>> {
-        let node = self.shared.host.borrow().noxs.kernel.then(|| FakeNode::new(Rc::clone(&self.shared)));
+        let node =
+            self.shared.host.borrow().noxs.kernel.then(|| FakeNode::new(Rc::clone(&self.shared)));
         #[allow(clippy::expect_used, reason = "a test fails by it")]
         node.map(|node| -> Box<dyn NoxsNode> { Box::new(node.expect("a pair of sockets")) })
     }

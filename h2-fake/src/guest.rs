@@ -7,7 +7,8 @@ use h2::id::KiB;
 use h2::{DomId, DomainInfo, DomainKind, DomainState, ShutdownReason};
 use serde::{Deserialize, Serialize};
 
-/// What a guest does when it finds a request in control/shutdown. It acts while its toolstack waits for events.
+/// What a guest does when it finds a request in control/shutdown. It acts while its toolstack waits
+/// for events.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Reaction {

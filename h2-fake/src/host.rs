@@ -1,5 +1,5 @@
-//! The fake hypervisor's bookkeeping, with the checks of Xen 4.17 (xen/common/domctl.c and what it calls) that a
-//! toolstack's order of steps depends on.
+//! The fake hypervisor's bookkeeping, with the checks of Xen 4.17 (xen/common/domctl.c and what it
+//! calls) that a toolstack's order of steps depends on.
 
 use std::collections::BTreeMap;
 
@@ -71,9 +71,11 @@ impl Host {
             asked: None,
         };
         let mut tree = Tree::new();
-        for (path, value) in
-            [("/local/domain/0/name", "Domain-0"), ("/local/domain/0/domid", "0"), ("/tool/xenstored", "")]
-        {
+        for (path, value) in [
+            ("/local/domain/0/name", "Domain-0"),
+            ("/local/domain/0/domid", "0"),
+            ("/tool/xenstored", ""),
+        ] {
             // These paths are well-formed.
             let _ = tree.write(path, value.as_bytes());
         }
@@ -140,7 +142,8 @@ impl Host {
         Ok(id)
     }
 
-    /// Destroys a domain. While a builder maps its memory it stays as a zombie with all that it has.
+    /// Destroys a domain. While a builder maps its memory it stays as a zombie with all that it
+    /// has.
     pub(crate) fn destroy(&mut self, id: DomId) -> Result<(), i32> {
         if id.is_dom0() {
             return Err(libc::EINVAL);
@@ -152,7 +155,9 @@ impl Host {
     }
 
     fn bury(&mut self, id: DomId) {
-        if !self.builders.contains_key(&id) && self.domains.get(&id).is_some_and(|guest| guest.dying) {
+        if !self.builders.contains_key(&id)
+            && self.domains.get(&id).is_some_and(|guest| guest.dying)
+        {
             let Some(guest) = self.domains.remove(&id) else { return };
             self.noxs.pages.remove(&id);
             self.free = add(self.free, add(guest.memory, guest.overhead));
@@ -251,7 +256,8 @@ impl Host {
         Ok(())
     }
 
-    /// xenstored is told of a guest: it maps the ring, which the builder must have granted, and binds the port.
+    /// xenstored is told of a guest: it maps the ring, which the builder must have granted, and
+    /// binds the port.
     pub(crate) fn introduce(&mut self, id: DomId, port: u32) -> Result<(), i32> {
         let guest = self.guest(id)?;
         if !guest.built || port == 0 || port > guest.ports {

@@ -7,7 +7,9 @@ use h2::config::TscMode;
 use h2::error::CallError;
 use h2::id::{Gfn, GrantRef, KiB, Port};
 use h2::noxs_backend::Class;
-use h2::seam::{BuildParams, Builder, HvmParam, Hypercalls, NewDomain, NoxsDevice, NoxsPage, NoxsSlot};
+use h2::seam::{
+    BuildParams, Builder, HvmParam, Hypercalls, NewDomain, NoxsDevice, NoxsPage, NoxsSlot,
+};
 use h2::{DomId, DomainInfo, HostInfo, Scheduler, SchedulerParams};
 
 use crate::builder::FakeBuilder;
@@ -17,12 +19,19 @@ use crate::host::{CPUS, Host};
 #[derive(Debug)]
 pub(crate) struct FakeCalls(pub(crate) Rc<Shared>);
 
-pub(crate) fn failure(operation: &'static str, domain: Option<DomId>) -> impl FnOnce(i32) -> CallError {
+pub(crate) fn failure(
+    operation: &'static str,
+    domain: Option<DomId>,
+) -> impl FnOnce(i32) -> CallError {
     move |errno| CallError::new(operation, domain, io::Error::from_raw_os_error(errno))
 }
 
 impl FakeCalls {
-    fn host<T>(&self, operation: &'static str, op: impl FnOnce(&mut Host) -> Result<T, i32>) -> Result<T, CallError> {
+    fn host<T>(
+        &self,
+        operation: &'static str,
+        op: impl FnOnce(&mut Host) -> Result<T, i32>,
+    ) -> Result<T, CallError> {
         self.0.run(operation, String::new(), op).map_err(failure(operation, None))
     }
 
@@ -127,7 +136,9 @@ impl Hypercalls for FakeCalls {
     }
 
     fn set_paging_pool(&self, domain: DomId, bytes: u64) -> Result<(), CallError> {
-        self.on("set_paging_pool", domain, |host| host.set_paging_pool(domain, KiB::new(bytes / 1024)))
+        self.on("set_paging_pool", domain, |host| {
+            host.set_paging_pool(domain, KiB::new(bytes / 1024))
+        })
     }
 
     fn set_cpuid_policy(&self, domain: DomId) -> Result<(), CallError> {
@@ -162,7 +173,12 @@ impl Hypercalls for FakeCalls {
         })
     }
 
-    fn set_scheduler_params(&self, _: Scheduler, domain: DomId, params: SchedulerParams) -> Result<(), CallError> {
+    fn set_scheduler_params(
+        &self,
+        _: Scheduler,
+        domain: DomId,
+        params: SchedulerParams,
+    ) -> Result<(), CallError> {
         self.on("set_scheduler_params", domain, |host| {
             let guest = host.guest(domain)?;
             (guest.weight, guest.cap) = (params.weight, params.cap);
@@ -230,7 +246,13 @@ impl Hypercalls for FakeCalls {
         self.on("noxs_add", domain, |host| host.noxs_add(domain, device))
     }
 
-    fn noxs_remove(&self, domain: DomId, class: Class, id: u32, backend: DomId) -> Result<(), CallError> {
+    fn noxs_remove(
+        &self,
+        domain: DomId,
+        class: Class,
+        id: u32,
+        backend: DomId,
+    ) -> Result<(), CallError> {
         self.on("noxs_remove", domain, |host| host.noxs_remove(domain, class.as_str(), id, backend))
     }
 

@@ -1,5 +1,6 @@
-//! A fake Xen below the seam of `libh2` ([`h2::seam`]), for fault injection: it fails the Nth call, breaks the store's
-//! connection, or kills the process, and says afterwards what is left on the host.
+//! A fake Xen below the seam of `libh2` ([`h2::seam`]), for fault injection: it fails the Nth call,
+//! breaks the store's connection, or kills the process, and says afterwards what is left on the
+//! host.
 //!
 //! ```text
 //!   h2::Hypervisor          FakeHost: what a test holds
@@ -17,9 +18,9 @@
 //! - [`Guest`] and [`Reaction`]: a domain, and what it does when it is asked to end.
 //! - [`Backends`] and [`Frontends`]: what the two ends of devices do.
 //!
-//! The fake refuses what Xen and xenstored refuse where a test could otherwise pass by mistake: calls on domains that are not
-//! there, steps in the wrong order, malformed paths. It is a model of bookkeeping alone: nothing it does is a measurement,
-//! and behaviour on Xen is tested in the lab.
+//! The fake refuses what Xen and xenstored refuse where a test could otherwise pass by mistake:
+//! calls on domains that are not there, steps in the wrong order, malformed paths. It is a model of
+//! bookkeeping alone: nothing it does is a measurement, and behaviour on Xen is tested in the lab.
 
 #![deny(missing_docs)]
 

@@ -1,5 +1,5 @@
-//! The fake's NoXS: device pages, which go with their domains, and the kernel's devices, which do not. And what drivers, hotplug agent and guests do
-//! with them while a toolstack waits.
+//! The fake's NoXS: device pages, which go with their domains, and the kernel's devices, which do
+//! not. And what drivers, hotplug agent and guests do with them while a toolstack waits.
 
 use std::collections::BTreeMap;
 
@@ -60,7 +60,12 @@ impl Noxs {
         self.devices.iter_mut().find(|device| is(device, name)).ok_or(libc::ENOENT)
     }
 
-    pub(crate) fn create(&mut self, name: Name, keys: &[u8], private: &[u8]) -> Result<(u32, u32), i32> {
+    pub(crate) fn create(
+        &mut self,
+        name: Name,
+        keys: &[u8],
+        private: &[u8],
+    ) -> Result<(u32, u32), i32> {
         if self.device(name).is_ok() {
             return Err(libc::EEXIST);
         }
@@ -91,7 +96,13 @@ impl Noxs {
         Ok(())
     }
 
-    pub(crate) fn change_keys(&mut self, name: Name, keys: &[u8], private: bool, remove: bool) -> Result<(), i32> {
+    pub(crate) fn change_keys(
+        &mut self,
+        name: Name,
+        keys: &[u8],
+        private: bool,
+        remove: bool,
+    ) -> Result<(), i32> {
         let keys = map(keys)?;
         let device = self.device(name)?;
         let to = if private { &mut device.private } else { &mut device.keys };
@@ -122,7 +133,13 @@ impl Host {
         Ok(())
     }
 
-    pub(crate) fn noxs_remove(&mut self, guest: DomId, class: &str, id: u32, backend: DomId) -> Result<(), i32> {
+    pub(crate) fn noxs_remove(
+        &mut self,
+        guest: DomId,
+        class: &str,
+        id: u32,
+        backend: DomId,
+    ) -> Result<(), i32> {
         self.guest(guest)?;
         let page = self.noxs.pages.entry(guest).or_default();
         let before = page.len();
@@ -145,7 +162,8 @@ pub(crate) fn react(host: &mut Host) -> bool {
     for device in &mut host.noxs.devices {
         let runs = host.domains.get(&device.guest).is_some_and(|guest| guest.runs());
         let before = device.clone();
-        let mut says = |key: &str, value: &str| device.private.insert(key.to_owned(), value.to_owned());
+        let mut says =
+            |key: &str, value: &str| device.private.insert(key.to_owned(), value.to_owned());
         match (device.backend, &backends) {
             _ if device.class == "sysctl" && !runs => {}
             _ if device.class == "sysctl" => (device.backend, device.frontend) = (4, 4),
@@ -165,7 +183,9 @@ pub(crate) fn react(host: &mut Host) -> bool {
                 }
                 device.backend = 2;
             }
-            (2, _) if runs && frontends != Frontends::Absent => (device.backend, device.frontend) = (4, 4),
+            (2, _) if runs && frontends != Frontends::Absent => {
+                (device.backend, device.frontend) = (4, 4)
+            }
             _ => {}
         }
         changed |= *device != before;
@@ -175,7 +195,11 @@ pub(crate) fn react(host: &mut Host) -> bool {
 
 /// A request that a guest finds in its sysctl device: how it is to end (`SHUTDOWN_*`).
 pub(crate) fn request(host: &mut Host, guest: DomId) -> Option<u8> {
-    let device = host.noxs.devices.iter().find(|device| device.guest == guest && device.class == "sysctl")?;
+    let device = host
+        .noxs
+        .devices
+        .iter()
+        .find(|device| device.guest == guest && device.class == "sysctl")?;
     let count = device.keys.get("shutdown-request").filter(|count| *count != "0")?;
     if device.theirs.get("shutdown-ack") == Some(count) {
         return None;
@@ -188,7 +212,11 @@ pub(crate) fn request(host: &mut Host, guest: DomId) -> Option<u8> {
 
 /// The guest takes the request.
 pub(crate) fn take(host: &mut Host, guest: DomId) {
-    let device = host.noxs.devices.iter_mut().find(|device| device.guest == guest && device.class == "sysctl");
+    let device = host
+        .noxs
+        .devices
+        .iter_mut()
+        .find(|device| device.guest == guest && device.class == "sysctl");
     if let Some(device) = device
         && let Some(count) = device.keys.get("shutdown-request")
     {
@@ -198,7 +226,11 @@ pub(crate) fn take(host: &mut Host, guest: DomId) {
 
 /// The guest says that it does not do such things.
 pub(crate) fn refuse(host: &mut Host, guest: DomId) {
-    let device = host.noxs.devices.iter_mut().find(|device| device.guest == guest && device.class == "sysctl");
+    let device = host
+        .noxs
+        .devices
+        .iter_mut()
+        .find(|device| device.guest == guest && device.class == "sysctl");
     if let Some(device) = device
         && let Some(count) = device.keys.get("shutdown-request")
     {

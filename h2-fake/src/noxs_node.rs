@@ -52,7 +52,11 @@ impl AsFd for FakeNode {
 
 fn listed(device: &Device) -> Result<NoxsListed, i32> {
     Ok(NoxsListed {
-        name: NoxsName::new(device.guest, Class::new(&device.class).map_err(|_| libc::EINVAL)?, device.id),
+        name: NoxsName::new(
+            device.guest,
+            Class::new(&device.class).map_err(|_| libc::EINVAL)?,
+            device.id,
+        ),
         backend_state: device.backend.into(),
         frontend_state: device.frontend.into(),
         grant: GrantRef::new(device.grant),
@@ -62,7 +66,8 @@ fn listed(device: &Device) -> Result<NoxsListed, i32> {
 
 impl NoxsNode for FakeNode {
     fn create(&self, name: NoxsName, keys: &[u8], private: &[u8]) -> io::Result<(GrantRef, Port)> {
-        let (grant, port) = self.run("noxs_create", Some(name), |host| host.noxs.create(name, keys, private))?;
+        let (grant, port) =
+            self.run("noxs_create", Some(name), |host| host.noxs.create(name, keys, private))?;
         Ok((GrantRef::new(grant), Port::new(port)))
     }
 
@@ -76,11 +81,15 @@ impl NoxsNode for FakeNode {
     }
 
     fn set_keys(&self, name: NoxsName, keys: &[u8], private: bool) -> io::Result<()> {
-        self.run("noxs_set_keys", Some(name), |host| host.noxs.change_keys(name, keys, private, false))
+        self.run("noxs_set_keys", Some(name), |host| {
+            host.noxs.change_keys(name, keys, private, false)
+        })
     }
 
     fn remove_keys(&self, name: NoxsName, keys: &[u8], private: bool) -> io::Result<()> {
-        self.run("noxs_remove_keys", Some(name), |host| host.noxs.change_keys(name, keys, private, true))
+        self.run("noxs_remove_keys", Some(name), |host| {
+            host.noxs.change_keys(name, keys, private, true)
+        })
     }
 
     fn read(&self, name: NoxsName, which: NoxsWhich) -> io::Result<NoxsRead> {

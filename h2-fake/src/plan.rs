@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
-/// Whether a fault comes before or after the call has taken effect: a connection may break on the way there or back.
+/// Whether a fault comes before or after the call has taken effect: a connection may break on the
+/// way there or back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum When {
     /// The call has no effect (`populate` has half of it).
@@ -20,7 +21,8 @@ pub enum Fault {
     Fail(When, i32),
     /// This call and all that follow fail with this errno, before they have an effect.
     FailFromHere(i32),
-    /// From this call on the connections to xenstored that are open now are dead, until `reconnect`.
+    /// From this call on the connections to xenstored that are open now are dead, until
+    /// `reconnect`.
     BreakStore,
     /// The process writes the host's state to this file and is killed.
     Die(When, PathBuf),
@@ -55,7 +57,8 @@ impl fmt::Display for Call {
     }
 }
 
-/// Calls since the last [`clear`](Self::clear), numbered from 1, and the faults that wait for theirs.
+/// Calls since the last [`clear`](Self::clear), numbered from 1, and the faults that wait for
+/// theirs.
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
     log: Vec<Call>,

@@ -1,4 +1,5 @@
-//! Connections to the fake xenstored: their watches and events. They end with the process, unlike the tree.
+//! Connections to the fake xenstored: their watches and events. They end with the process, unlike
+//! the tree.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -86,7 +87,10 @@ impl Session {
 
     /// All watches of all connections.
     pub(crate) fn watches(&self) -> BTreeSet<(String, String)> {
-        self.connections.values().flat_map(|connection| connection.watches.iter().cloned()).collect()
+        self.connections
+            .values()
+            .flat_map(|connection| connection.watches.iter().cloned())
+            .collect()
     }
 }
 

@@ -11,7 +11,8 @@ use crate::noxs::Device;
 use crate::session::Session;
 use crate::tree::Node;
 
-/// All of the host that a toolstack could leave something in. Domain ids that were used do not count.
+/// All of the host that a toolstack could leave something in. Domain ids that were used do not
+/// count.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Snapshot {
@@ -55,7 +56,9 @@ impl Snapshot {
     pub fn difference(&self, later: &Self) -> Vec<String> {
         let mut lines = Vec::new();
         compare(&mut lines, "domain", &self.domains, &later.domains, |guest| format!("{guest:?}"));
-        compare(&mut lines, "introduced", &self.introduced, &later.introduced, |port| format!("port {port}"));
+        compare(&mut lines, "introduced", &self.introduced, &later.introduced, |port| {
+            format!("port {port}")
+        });
         compare(&mut lines, "node", &self.nodes, &later.nodes, |node| {
             format!("{:?} {:?}", String::from_utf8_lossy(&node.value), node.permissions)
         });
@@ -80,7 +83,9 @@ fn compare<K: Ord + std::fmt::Display, V: PartialEq>(
     for (key, value) in before {
         match after.get(key) {
             Some(now) if now == value => {}
-            Some(now) => lines.push(format!("{what} {key} was {} and is {}", show(value), show(now))),
+            Some(now) => {
+                lines.push(format!("{what} {key} was {} and is {}", show(value), show(now)))
+            }
             None => lines.push(format!("{what} {key} is gone: {}", show(value))),
         }
     }
@@ -97,7 +102,9 @@ fn noxs(host: &Host) -> BTreeMap<String, String> {
         )
     };
     let slots = host.noxs.pages.iter().flat_map(|(domain, slots)| {
-        slots.iter().map(move |slot| (format!("slot {}/{domain}/{}", slot.class, slot.id), format!("{slot:?}")))
+        slots.iter().map(move |slot| {
+            (format!("slot {}/{domain}/{}", slot.class, slot.id), format!("{slot:?}"))
+        })
     });
     host.noxs.devices.iter().map(device).chain(slots).collect()
 }

@@ -15,8 +15,8 @@ use crate::host::Host;
 use crate::session::Id;
 use crate::tree;
 
-/// A wait without an event ends after this at the latest. Nothing can happen meanwhile, since all is one thread, and
-/// whoever waits must cope with waking early.
+/// A wait without an event ends after this at the latest. Nothing can happen meanwhile, since all
+/// is one thread, and whoever waits must cope with waking early.
 const LONGEST_WAIT: Duration = Duration::from_millis(1);
 
 /// A connection, closed on drop.
@@ -88,7 +88,8 @@ impl StoreCalls for FakeStore {
     }
 
     fn set_permissions(&self, path: &str, permissions: &[NodePermission]) -> io::Result<()> {
-        let list = permissions.iter().map(|entry| (entry.domain.get(), entry.read, entry.write)).collect();
+        let list =
+            permissions.iter().map(|entry| (entry.domain.get(), entry.read, entry.write)).collect();
         self.run("set_permissions", path, |host| {
             host.tree.set_permissions(path, list)?;
             self.shared.fire(path);
@@ -105,7 +106,9 @@ impl StoreCalls for FakeStore {
     }
 
     fn is_introduced(&self, domain: DomId) -> io::Result<bool> {
-        self.run("is_introduced", &domain.to_string(), |host| Ok(host.introduced.contains_key(&domain)))
+        self.run("is_introduced", &domain.to_string(), |host| {
+            Ok(host.introduced.contains_key(&domain))
+        })
     }
 
     fn watch(&self, path: &str, token: &str) -> io::Result<()> {
@@ -119,7 +122,9 @@ impl StoreCalls for FakeStore {
 
     fn unwatch(&self, path: &str, token: &str) -> io::Result<()> {
         // xenstored's ENOENT is no failure at the seam.
-        self.run("unwatch", path, |_| self.shared.session.borrow_mut().unwatch(self.id.get(), path, token).map(|_| ()))
+        self.run("unwatch", path, |_| {
+            self.shared.session.borrow_mut().unwatch(self.id.get(), path, token).map(|_| ())
+        })
     }
 
     fn next_event(&self, timeout: Duration) -> io::Result<Option<(String, String)>> {

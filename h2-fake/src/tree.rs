@@ -1,4 +1,5 @@
-//! The nodes of the fake Xenstore, as xenstored of Xen 4.17 keeps them (tools/xenstore/xenstored_core.c).
+//! The nodes of the fake Xenstore, as xenstored of Xen 4.17 keeps them
+//! (tools/xenstore/xenstored_core.c).
 
 use std::collections::BTreeMap;
 
@@ -53,10 +54,13 @@ impl Tree {
     fn make(&mut self, path: &str) -> &mut Node {
         if !self.0.contains_key(path) {
             let parent = path.rsplit_once('/').map_or("/", |(parent, _)| parent);
-            let permissions = self.make(if parent.is_empty() { "/" } else { parent }).permissions.clone();
+            let permissions =
+                self.make(if parent.is_empty() { "/" } else { parent }).permissions.clone();
             self.0.insert(path.to_owned(), Node { value: Vec::new(), permissions });
         }
-        self.0.entry(path.to_owned()).or_insert_with(|| Node { value: Vec::new(), permissions: Vec::new() })
+        self.0
+            .entry(path.to_owned())
+            .or_insert_with(|| Node { value: Vec::new(), permissions: Vec::new() })
     }
 
     /// Removes a node and all below it; those that went.
@@ -66,7 +70,8 @@ impl Tree {
             return Err(libc::EINVAL);
         }
         let below = format!("{path}/");
-        let gone: Vec<String> = self.0.keys().filter(|key| *key == path || key.starts_with(&below)).cloned().collect();
+        let gone: Vec<String> =
+            self.0.keys().filter(|key| *key == path || key.starts_with(&below)).cloned().collect();
         for key in &gone {
             self.0.remove(key);
         }
@@ -80,10 +85,19 @@ impl Tree {
         }
         let below = if path == "/" { "/".to_owned() } else { format!("{path}/") };
         let children = self.0.keys().filter_map(|key| key.strip_prefix(&below));
-        Ok(Some(children.filter(|rest| !rest.is_empty() && !rest.contains('/')).map(str::to_owned).collect()))
+        Ok(Some(
+            children
+                .filter(|rest| !rest.is_empty() && !rest.contains('/'))
+                .map(str::to_owned)
+                .collect(),
+        ))
     }
 
-    pub(crate) fn set_permissions(&mut self, path: &str, permissions: Vec<Permission>) -> Result<(), i32> {
+    pub(crate) fn set_permissions(
+        &mut self,
+        path: &str,
+        permissions: Vec<Permission>,
+    ) -> Result<(), i32> {
         check(path)?;
         if permissions.is_empty() {
             return Err(libc::EINVAL);
@@ -96,8 +110,13 @@ impl Tree {
 /// Refuses what xenstored's `is_valid_nodename` refuses.
 pub(crate) fn check(path: &str) -> Result<(), i32> {
     let known = |byte: u8| byte.is_ascii_alphanumeric() || b"-/_@".contains(&byte);
-    let whole = path.starts_with('/') && (path == "/" || !path.ends_with('/')) && !path.contains("//");
-    if whole && path.len() <= LONGEST && path.bytes().all(known) { Ok(()) } else { Err(libc::EINVAL) }
+    let whole =
+        path.starts_with('/') && (path == "/" || !path.ends_with('/')) && !path.contains("//");
+    if whole && path.len() <= LONGEST && path.bytes().all(known) {
+        Ok(())
+    } else {
+        Err(libc::EINVAL)
+    }
 }
 
 #[cfg(test)]
@@ -132,7 +151,9 @@ mod tests {
 
     #[test]
     fn malformed_paths() {
-        for path in ["", "a", "/a/", "//a", "/a b", "/a\u{e9}", &format!("/{}", "a".repeat(LONGEST))] {
+        for path in
+            ["", "a", "/a/", "//a", "/a b", "/a\u{e9}", &format!("/{}", "a".repeat(LONGEST))]
+        {
             assert_eq!(check(path), Err(libc::EINVAL), "{path}");
         }
     }

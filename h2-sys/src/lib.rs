@@ -2,10 +2,11 @@
 //! neighbours), made by bindgen at build time from the headers of Debian's `libxen-dev`.
 //!
 //! Nothing here is safe or stable: libxenctrl's interface changes with every Xen release, and
-//! [`XEN_DOMCTL_INTERFACE_VERSION`] and [`XEN_SYSCTL_INTERFACE_VERSION`] say which one these bindings speak.
-//! Use the `h2` library instead.
+//! [`XEN_DOMCTL_INTERFACE_VERSION`] and [`XEN_SYSCTL_INTERFACE_VERSION`] say which one these
+//! bindings speak. Use the `h2` library instead.
 //!
-//! With the feature `count`, the module `count` counts the hypercalls and ioctls of the whole process.
+//! With the feature `count`, the module `count` counts the hypercalls and ioctls of the whole
+//! process.
 
 #[cfg(feature = "count")]
 pub mod count;
@@ -33,5 +34,6 @@ mod bindings {
 
 pub use bindings::*;
 
-/// The version of libxenctrl that these bindings were made from, as pkg-config gives it, such as "4.17.0".
+/// The version of libxenctrl that these bindings were made from, as pkg-config gives it, such as
+/// "4.17.0".
 pub const LIBRARY_VERSION: &str = env!("XENCTRL_VERSION");

@@ -1,7 +1,7 @@
 //! Creates a guest, waits until it shuts down, and prints why it did.
 //!
-//! Needs a Xen host: run it as root in the control domain, with a configuration such as /guests/hello-pv.json:
-//! `run-guest /guests/hello-pv.json`.
+//! Needs a Xen host: run it as root in the control domain, with a configuration such as
+//! /guests/hello-pv.json: `run-guest /guests/hello-pv.json`.
 
 use std::error::Error;
 

@@ -1,5 +1,5 @@
-//! A guest's console: the terminal that xenconsoled offers for it, and what was printed before anyone looked. For a guest without Xenstore xendevd does
-//! the same with a socket.
+//! A guest's console: the terminal that xenconsoled offers for it, and what was printed before
+//! anyone looked. For a guest without Xenstore xendevd does the same with a socket.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -58,7 +58,8 @@ impl<'a> Console<'a> {
         Ok(Self { domain, kind: info.kind, plane })
     }
 
-    /// The terminal that xenconsoled offers for this guest, if it offers one at this moment; for a guest without Xenstore the socket of xendevd.
+    /// The terminal that xenconsoled offers for this guest, if it offers one at this moment; for a
+    /// guest without Xenstore the socket of xendevd.
     ///
     /// # Errors
     /// [`Error::Store`] if xenstored fails.
@@ -79,8 +80,8 @@ impl<'a> Console<'a> {
         format!("{}/console/tty", nodes::home(self.domain.id()))
     }
 
-    /// The terminal that xenconsoled offers for this guest. For a guest that has just been made it may take a moment, so
-    /// this waits for at most 10 s.
+    /// The terminal that xenconsoled offers for this guest. For a guest that has just been made it
+    /// may take a moment, so this waits for at most 10 s.
     ///
     /// # Errors
     /// [`Error::NoTerminal`] if there is none by then, [`Error::Store`] if xenstored fails.
@@ -126,26 +127,33 @@ impl<'a> Console<'a> {
             if self.plane == Plane::Noxs {
                 return Ok(File::from(OwnedFd::from(UnixStream::connect(&path)?)));
             }
-            let file = OpenOptions::new().read(true).write(true).custom_flags(O_NOCTTY).open(&path)?;
+            let file =
+                OpenOptions::new().read(true).write(true).custom_flags(O_NOCTTY).open(&path)?;
             let mut settings = termios::tcgetattr(&file)?;
             termios::cfmakeraw(&mut settings);
             termios::tcsetattr(&file, SetArg::TCSANOW, &settings)?;
             Ok(file)
         };
-        open().map_err(|source| Error::Io { what: format!("cannot open the console {}", path.display()), source })
+        open().map_err(|source| Error::Io {
+            what: format!("cannot open the console {}", path.display()),
+            source,
+        })
     }
 
-    /// What the guest has printed so far: all of it if xenconsoled keeps a log (--log=guest), where lines may be those of
-    /// an earlier guest with the same name, else the last 2 KiB, as they are in the guest's ring. Nothing is taken
-    /// from either.
+    /// What the guest has printed so far: all of it if xenconsoled keeps a log (--log=guest), where
+    /// lines may be those of an earlier guest with the same name, else the last 2 KiB, as they
+    /// are in the guest's ring. Nothing is taken from either.
     ///
     /// # Errors
-    /// [`Error::Io`] if the log is there and cannot be read, [`Error::Call`] if the ring cannot be mapped,
-    /// [`Error::WrongState`] if nobody says where it is.
+    /// [`Error::Io`] if the log is there and cannot be read, [`Error::Call`] if the ring cannot be
+    /// mapped, [`Error::WrongState`] if nobody says where it is.
     pub fn history(&self) -> Result<Vec<u8>, Error> {
         let Some(path) = self.domain.console_log()? else { return self.ring() };
         let read = |path: &Path| {
-            fs::read(path).map_err(|source| Error::Io { what: format!("cannot read {}", path.display()), source })
+            fs::read(path).map_err(|source| Error::Io {
+                what: format!("cannot read {}", path.display()),
+                source,
+            })
         };
         // xendevd begins another file when one is full, and keeps that one.
         let older = path.with_extension("log.1");
@@ -160,7 +168,9 @@ impl<'a> Console<'a> {
     fn ring(&self) -> Result<Vec<u8>, Error> {
         let inner = self.domain.inner();
         let frame = match self.kind {
-            DomainKind::Pvh | DomainKind::Hvm => inner.calls.hvm_param(self.domain.id(), HvmParam::ConsoleFrame)?,
+            DomainKind::Pvh | DomainKind::Hvm => {
+                inner.calls.hvm_param(self.domain.id(), HvmParam::ConsoleFrame)?
+            }
             DomainKind::Pv if self.plane == Plane::Noxs => {
                 let place = self.domain.console_place()?.ok_or_else(|| self.no_ring())?;
                 place.frame.get()

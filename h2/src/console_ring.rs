@@ -1,13 +1,15 @@
-//! The console ring of a guest (xen/include/public/io/console.h), for whoever serves it: xenconsoled for guests with Xenstore, and for the others
-//! the program that opens a [`GuestConsole`].
+//! The console ring of a guest (xen/include/public/io/console.h), for whoever serves it:
+//! xenconsoled for guests with Xenstore, and for the others the program that opens a
+//! [`GuestConsole`].
 //!
 //! ```text
 //!   guest --out_prod--> out: 2048 bytes --out_cons--> us        counters that run on, positions are their remainders
 //!   guest <--in_cons--- in:  1024 bytes <--in_prod--- us
 //! ```
 //!
-//! Each end writes two of the four counters and can write them all. So ours are kept in private memory, the guest's are read once, and
-//! whatever they say, the positions lie within the rings and no more bytes are read or written than those have.
+//! Each end writes two of the four counters and can write them all. So ours are kept in private
+//! memory, the guest's are read once, and whatever they say, the positions lie within the rings and
+//! no more bytes are read or written than those have.
 
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -69,14 +71,16 @@ struct Ring<P> {
 impl<P: RingPage> Ring<P> {
     /// Goes on where the last one who served it has stopped.
     fn new(page: P) -> Self {
-        let (out_consumed, in_produced) = (page.index(at::OUT_CONSUMED), page.index(at::IN_PRODUCED));
+        let (out_consumed, in_produced) =
+            (page.index(at::OUT_CONSUMED), page.index(at::IN_PRODUCED));
         Self { page, out_consumed, in_produced }
     }
 
     /// Takes all output that is there.
     fn read(&mut self) -> Vec<u8> {
         let produced = self.page.index(at::OUT_PRODUCED);
-        // A guest that claims more than fits has its counters wrong: it gets its ring emptied, and nobody waits for it.
+        // A guest that claims more than fits has its counters wrong: it gets its ring emptied, and
+        // nobody waits for it.
         let waiting = produced.wrapping_sub(self.out_consumed).min(OUT_SIZE);
         if waiting == 0 {
             return Vec::new();
@@ -106,8 +110,8 @@ impl<P: RingPage> Ring<P> {
     }
 }
 
-/// The console of a guest without Xenstore, as the one program has it that serves it. The page of the guest stays mapped, and so a domain that was
-/// destroyed is not gone, until this is dropped.
+/// The console of a guest without Xenstore, as the one program has it that serves it. The page of
+/// the guest stays mapped, and so a domain that was destroyed is not gone, until this is dropped.
 #[derive(Debug)]
 pub struct GuestConsole {
     domain: DomId,
@@ -116,15 +120,19 @@ pub struct GuestConsole {
 }
 
 impl GuestConsole {
-    /// Maps the ring and binds to its event channel. What the guest has printed before can be read at once, without an event.
+    /// Maps the ring and binds to its event channel. What the guest has printed before can be read
+    /// at once, without an event.
     ///
     /// # Errors
-    /// [`Error::NoSuchDomain`] if it is gone, [`Error::WrongState`] if this library has not made it as a guest without Xenstore,
-    /// [`Error::Call`] if the page cannot be mapped (`xenforeignmemory_map`) or the port not be bound (`xenevtchn_bind_interdomain`), as
+    /// [`Error::NoSuchDomain`] if it is gone, [`Error::WrongState`] if this library has not made it
+    /// as a guest without Xenstore, [`Error::Call`] if the page cannot be mapped
+    /// (`xenforeignmemory_map`) or the port not be bound (`xenevtchn_bind_interdomain`), as
     /// when another program serves it.
     pub fn open(hypervisor: &Hypervisor, domain: DomId) -> Result<Self, Error> {
         let place = hypervisor.domain(domain)?.console_place()?.ok_or_else(|| {
-            Error::WrongState(format!("domain {domain} is no guest of ours whose console is to be served here"))
+            Error::WrongState(format!(
+                "domain {domain} is no guest of ours whose console is to be served here"
+            ))
         })?;
         let page = Mapping::new(domain, place.frame, Access::ReadWrite)?;
         let channel = EventChannel::bind(domain, place.port)
@@ -141,7 +149,8 @@ impl GuestConsole {
     /// Takes what the guest has printed and nobody has taken yet: at most 2 KiB, perhaps nothing.
     ///
     /// # Errors
-    /// [`Error::Call`] if the guest cannot be told (`xenevtchn_notify`); what was read is lost then.
+    /// [`Error::Call`] if the guest cannot be told (`xenevtchn_notify`); what was read is lost
+    /// then.
     pub fn read(&mut self) -> Result<Vec<u8>, Error> {
         let bytes = self.ring.read();
         if !bytes.is_empty() {
@@ -150,8 +159,8 @@ impl GuestConsole {
         Ok(bytes)
     }
 
-    /// Gives the guest input, as much of it as there is room for: at most 1 KiB. Says how many bytes it has taken; when it has read some of them, an
-    /// event comes.
+    /// Gives the guest input, as much of it as there is room for: at most 1 KiB. Says how many
+    /// bytes it has taken; when it has read some of them, an event comes.
     ///
     /// # Errors
     /// As [`read`](Self::read).
@@ -163,8 +172,9 @@ impl GuestConsole {
         Ok(written)
     }
 
-    /// Takes the event that made [`descriptor`](Self::descriptor) readable, and says whether there was one: call it first, then
-    /// [`read`](Self::read). Until it is called no further event comes: whoever has had enough of a guest that sends too many waits a while with it.
+    /// Takes the event that made [`descriptor`](Self::descriptor) readable, and says whether there
+    /// was one: call it first, then [`read`](Self::read). Until it is called no further event
+    /// comes: whoever has had enough of a guest that sends too many waits a while with it.
     ///
     /// # Errors
     /// [`Error::Call`] if the event channel fails (`xenevtchn_pending`, `xenevtchn_unmask`).

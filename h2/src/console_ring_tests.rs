@@ -45,7 +45,9 @@ impl Page {
         let (from, to) = (page.index(at::IN_CONSUMED), page.index(at::IN_PRODUCED));
         page.set_index(at::IN_CONSUMED, to);
         let count = to.wrapping_sub(from);
-        (0..count).map(|index| page.byte(at::IN + (from.wrapping_add(index) % IN_SIZE) as usize)).collect()
+        (0..count)
+            .map(|index| page.byte(at::IN + (from.wrapping_add(index) % IN_SIZE) as usize))
+            .collect()
     }
 }
 

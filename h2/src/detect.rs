@@ -1,4 +1,5 @@
-//! Whether this machine is a Xen control domain, told from files alone, so that each way in which it is not gets its own message.
+//! Whether this machine is a Xen control domain, told from files alone, so that each way in which
+//! it is not gets its own message.
 
 use std::fs::{self, OpenOptions};
 use std::io;
@@ -28,5 +29,6 @@ pub(crate) fn control_domain() -> Result<(), OpenError> {
 }
 
 fn under_xen() -> bool {
-    fs::read_to_string(HYPERVISOR_TYPE).is_ok_and(|text| text.trim() == "xen") || Path::new(CAPABILITIES).exists()
+    fs::read_to_string(HYPERVISOR_TYPE).is_ok_and(|text| text.trim() == "xen")
+        || Path::new(CAPABILITIES).exists()
 }

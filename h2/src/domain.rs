@@ -24,7 +24,8 @@ use crate::store::nodes;
 /// The highest count of pauses that Xen keeps for a domain.
 const MAX_PAUSES: u32 = 255;
 
-/// A handle to a domain. Dropping it does nothing to the domain: only [`destroy`](Self::destroy) ends one.
+/// A handle to a domain. Dropping it does nothing to the domain: only [`destroy`](Self::destroy)
+/// ends one.
 ///
 /// A domain can end at any time by itself or by another tool's hand; then the methods fail with
 /// [`Error::NoSuchDomain`] or with the hypercall's error.
@@ -59,7 +60,8 @@ impl Domain {
         self.id
     }
 
-    /// How long each phase of its creation took; empty unless [`Shell::boot`](crate::Shell::boot) returned this handle.
+    /// How long each phase of its creation took; empty unless [`Shell::boot`](crate::Shell::boot)
+    /// returned this handle.
     #[must_use]
     pub fn phases(&self) -> &[(&'static str, Duration)] {
         &self.phases
@@ -72,11 +74,17 @@ impl Domain {
     pub fn name(&self) -> Result<Option<String>, Error> {
         match self.inner.info(self.id)? {
             Some(info) => self.inner.name_of(self.id, info.handle),
-            None => Ok(self.inner.store_if_any()?.map(|store| store_name(store, self.id)).transpose()?.flatten()),
+            None => Ok(self
+                .inner
+                .store_if_any()?
+                .map(|store| store_name(store, self.id))
+                .transpose()?
+                .flatten()),
         }
     }
 
-    /// The plane that connects it to its devices. Guests that this library has not made have Xenstore.
+    /// The plane that connects it to its devices. Guests that this library has not made have
+    /// Xenstore.
     ///
     /// # Errors
     /// [`Error::NoSuchDomain`] if it is gone, [`Error::State`] if its record cannot be read.
@@ -109,8 +117,8 @@ impl Domain {
         Ok(())
     }
 
-    /// Lets its vcpus run (`XEN_DOMCTL_unpausedomain`), however often it was paused: Xen counts pauses. One that runs
-    /// goes on.
+    /// Lets its vcpus run (`XEN_DOMCTL_unpausedomain`), however often it was paused: Xen counts
+    /// pauses. One that runs goes on.
     ///
     /// # Errors
     /// As [`pause`](Self::pause).
@@ -127,11 +135,13 @@ impl Domain {
 
     /// Ends the domain at once, and removes its nodes and records. The guest is not asked.
     ///
-    /// The domain itself goes last: whatever fails or dies before, it can still be found and destroyed again.
+    /// The domain itself goes last: whatever fails or dies before, it can still be found and
+    /// destroyed again.
     ///
     /// # Errors
-    /// [`Error::Store`] or [`Error::State`] if nodes or records cannot be removed, [`Error::Call`] if the hypercall fails,
-    /// [`Error::WrongState`] if another process has the guest in hand for longer than a minute.
+    /// [`Error::Store`] or [`Error::State`] if nodes or records cannot be removed, [`Error::Call`]
+    /// if the hypercall fails, [`Error::WrongState`] if another process has the guest in hand
+    /// for longer than a minute.
     pub fn destroy(self) -> Result<(), Error> {
         self.refuse_dom0("destroying")?;
         let _in_hand = self.take_in_hand()?;
@@ -143,14 +153,16 @@ impl Domain {
 
     /// As [`destroy`](Self::destroy), for whoever has the guest in hand and starts it again.
     pub(crate) fn destroy_keeping_note(self, uuid: Uuid) -> Result<(), Error> {
-        // A guest that runs on could use its devices' nodes while they go, or find itself without a name.
+        // A guest that runs on could use its devices' nodes while they go, or find itself without a
+        // name.
         self.inner.calls.pause(self.id)?;
         self.control_by_devices(uuid)?.remove(self.id, Some(uuid))?;
         reap::destroy(&self.inner, self.id)?;
         Ok(reap::forget(&self.inner.state, self.id)?)
     }
 
-    /// The plane of a guest that is to go, also of one whose record is lost: what the kernel has of it tells.
+    /// The plane of a guest that is to go, also of one whose record is lost: what the kernel has of
+    /// it tells.
     fn control_by_devices(&self, uuid: Uuid) -> Result<Control<'_>, Error> {
         let unknown = self.record(uuid)?.is_none();
         let plane = if unknown && self.inner.has_noxs_devices(self.id)? {
@@ -164,22 +176,28 @@ impl Domain {
     /// Gives it another name, in Xenstore and in the index.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for what cannot be a name, [`Error::NameInUse`] for a taken one, else as the steps fail.
+    /// [`Error::Invalid`] for what cannot be a name, [`Error::NameInUse`] for a taken one, else as
+    /// the steps fail.
     pub fn rename(&self, name: &str) -> Result<(), Error> {
         self.refuse_dom0("renaming")?;
         let name = GuestName::new(name).map_err(|error| Error::Invalid(error.to_string()))?;
         let info = self.info()?;
         match crate::Hypervisor::over_inner(&self.inner).name_owner(name.as_str())? {
             Some(owner) if owner == self.id => return Ok(()),
-            Some(owner) => return Err(Error::NameInUse { name: name.as_str().to_owned(), domain: owner }),
+            Some(owner) => {
+                return Err(Error::NameInUse { name: name.as_str().to_owned(), domain: owner });
+            }
             None => {}
         }
         let old = self.name()?;
         let Some(record) = self.record(info.handle)? else { return self.write_name(&name) };
         let new = Owner::Guest { domain: self.id, uuid: info.handle };
-        let alive =
-            |owner| shell::is_alive(&self.inner, name.as_str(), owner).map_err(|error| Error::from(Box::new(error)));
-        match names::claim(&self.inner.state, name.as_str(), new, alive, || self.write_name(&name))? {
+        let alive = |owner| {
+            shell::is_alive(&self.inner, name.as_str(), owner)
+                .map_err(|error| Error::from(Box::new(error)))
+        };
+        match names::claim(&self.inner.state, name.as_str(), new, alive, || self.write_name(&name))?
+        {
             Ok(()) => {}
             Err(owner) => return Err(Box::new(shell::in_use(name.as_str(), owner)).into()),
         }
@@ -205,13 +223,17 @@ impl Domain {
 
     /// Brings the index up to date with a name that another tool gave to a guest of ours.
     pub(crate) fn follow_name(&self, uuid: Uuid, name: &str) -> Result<(), Error> {
-        let Some(record) = self.record(uuid)?.filter(|record| record.name != name) else { return Ok(()) };
+        let Some(record) = self.record(uuid)?.filter(|record| record.name != name) else {
+            return Ok(());
+        };
         // What is no name by our rules has no place in the index.
         let Ok(name) = GuestName::new(name) else { return Ok(()) };
         let new = Owner::Guest { domain: self.id, uuid };
         let old = record.name.clone();
-        let alive =
-            |owner| shell::is_alive(&self.inner, name.as_str(), owner).map_err(|error| Error::from(Box::new(error)));
+        let alive = |owner| {
+            shell::is_alive(&self.inner, name.as_str(), owner)
+                .map_err(|error| Error::from(Box::new(error)))
+        };
         if names::claim(&self.inner.state, name.as_str(), new, alive, || Ok(()))?.is_ok() {
             self.rename_record(record, &name)?;
             names::release(&self.inner.state, &old, |current| current == new)?;
@@ -252,21 +274,25 @@ impl Domain {
         Ok(self.record(self.info()?.handle)?.and_then(|record| record.console))
     }
 
-    /// The file in which xenconsoled keeps what the guest printed, if it was told to keep it; xendevd for a guest without Xenstore.
+    /// The file in which xenconsoled keeps what the guest printed, if it was told to keep it;
+    /// xendevd for a guest without Xenstore.
     ///
     /// # Errors
     /// As [`name`](Self::name).
     pub fn console_log(&self) -> Result<Option<PathBuf>, Error> {
         let Some(name) = self.name()? else { return Ok(None) };
-        let plane =
-            self.inner.info(self.id)?.map_or(Ok(Plane::Xenstore), |info| self.inner.plane_of(self.id, info.handle))?;
+        let plane = self
+            .inner
+            .info(self.id)?
+            .map_or(Ok(Plane::Xenstore), |info| self.inner.plane_of(self.id, info.handle))?;
         Ok(Some(crate::console::log_file(plane, &name)).filter(|path| path.is_file()))
     }
 
     /// The physical CPUs that a vcpu may run on: its hard affinity.
     ///
     /// # Errors
-    /// [`Error::Call`] if the hypercall (`XEN_DOMCTL_getvcpuaffinity`) fails, as it does for a vcpu that the domain does not have.
+    /// [`Error::Call`] if the hypercall (`XEN_DOMCTL_getvcpuaffinity`) fails, as it does for a vcpu
+    /// that the domain does not have.
     pub fn affinity(&self, vcpu: u32) -> Result<Vec<u32>, Error> {
         Ok(self.inner.calls.affinity(self.id, vcpu)?)
     }
@@ -274,8 +300,8 @@ impl Domain {
     /// Pins a vcpu to some physical CPUs.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for an empty list, a CPU that the host or a vcpu that the guest does not have, else
-    /// [`Error::Call`] (`XEN_DOMCTL_setvcpuaffinity`).
+    /// [`Error::Invalid`] for an empty list, a CPU that the host or a vcpu that the guest does not
+    /// have, else [`Error::Call`] (`XEN_DOMCTL_setvcpuaffinity`).
     pub fn set_affinity(&self, vcpu: u32, cpus: &[u32]) -> Result<(), Error> {
         let vcpus = self.info()?.max_vcpus;
         if vcpu >= vcpus {
@@ -288,7 +314,9 @@ impl Domain {
         match cpus.iter().max() {
             None => return Err(Error::Invalid("no CPU is named".to_owned())),
             Some(&cpu) if cpu > highest => {
-                return Err(Error::Invalid(format!("the host has no CPU {cpu}: the highest is {highest}")));
+                return Err(Error::Invalid(format!(
+                    "the host has no CPU {cpu}: the highest is {highest}"
+                )));
             }
             Some(_) => {}
         }
@@ -298,7 +326,8 @@ impl Domain {
     /// Its share of the CPUs.
     ///
     /// # Errors
-    /// [`Error::Call`] if the hypercall (`XEN_DOMCTL_scheduler_op`) fails, as it does under a scheduler without weights.
+    /// [`Error::Call`] if the hypercall (`XEN_DOMCTL_scheduler_op`) fails, as it does under a
+    /// scheduler without weights.
     pub fn scheduler_params(&self) -> Result<SchedulerParams, Error> {
         Ok(self.inner.calls.scheduler_params(self.inner.host.scheduler, self.id)?)
     }
@@ -320,7 +349,9 @@ impl Domain {
     /// [`Error::Invalid`] for 0, [`Error::Call`] if the hypercall fails.
     pub fn set_max_memory(&self, limit: MiB) -> Result<(), Error> {
         let kib = limit.to_kib().filter(|kib| kib.get() > 0);
-        let Some(kib) = kib else { return Err(Error::Invalid(format!("{limit} is no limit for a domain's memory"))) };
+        let Some(kib) = kib else {
+            return Err(Error::Invalid(format!("{limit} is no limit for a domain's memory")));
+        };
         self.inner.calls.set_max_memory(self.id, kib)?;
         match self.control()? {
             Control::Xenstore(store) => {
@@ -334,7 +365,9 @@ impl Domain {
 
     pub(crate) fn refuse_dom0(&self, what: &str) -> Result<(), Error> {
         if self.id.is_dom0() {
-            return Err(Error::WrongState(format!("domain 0 is the control domain: it is not for {what}")));
+            return Err(Error::WrongState(format!(
+                "domain 0 is the control domain: it is not for {what}"
+            )));
         }
         Ok(())
     }

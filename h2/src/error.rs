@@ -1,4 +1,5 @@
-//! The errors of this crate: one enum per operation whose callers branch, and [`ErrorKind`] for the few distinctions that callers act on.
+//! The errors of this crate: one enum per operation whose callers branch, and [`ErrorKind`] for the
+//! few distinctions that callers act on.
 
 use std::io;
 use std::path::PathBuf;
@@ -64,7 +65,9 @@ pub enum OpenError {
     )]
     NotXen,
     /// There is one, but its interface to the control domain is not there.
-    #[error("this is not a Xen control domain (dom0): /proc/xen/capabilities does not say control_d")]
+    #[error(
+        "this is not a Xen control domain (dom0): /proc/xen/capabilities does not say control_d"
+    )]
     NotControlDomain,
     /// There is one, and the caller may not use it.
     #[error("no permission to use the hypervisor ({path}); run as root")]
@@ -320,7 +323,8 @@ pub enum Error {
     },
 }
 
-/// The few distinctions between failures that a caller acts on; the exit codes of `chaos` are made from them.
+/// The few distinctions between failures that a caller acts on; the exit codes of `chaos` are made
+/// from them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -366,7 +370,9 @@ impl CreateError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Config(_) | Self::Image(_) | Self::Unsupported { .. } => ErrorKind::Input,
-            Self::NameInUse { .. } | Self::NameReserved { .. } | Self::UuidInUse { .. } => ErrorKind::InUse,
+            Self::NameInUse { .. } | Self::NameReserved { .. } | Self::UuidInUse { .. } => {
+                ErrorKind::InUse
+            }
             Self::NoMemory { .. } => ErrorKind::NoResources,
             Self::Device(error) => error.kind(),
             Self::Open(error) => error.kind(),
@@ -384,7 +390,9 @@ impl Error {
             Self::NoTerminal { .. } | Self::NoConsole { .. } => ErrorKind::NoDaemon,
             Self::AmbiguousName { .. } | Self::Invalid(_) => ErrorKind::Input,
             Self::NameInUse { .. } => ErrorKind::InUse,
-            Self::GuestDidNotReact { .. } | Self::GuestRefused { .. } => ErrorKind::GuestDidNotReact,
+            Self::GuestDidNotReact { .. } | Self::GuestRefused { .. } => {
+                ErrorKind::GuestDidNotReact
+            }
             Self::Device(error) => error.kind(),
             Self::Open(error) => error.kind(),
             Self::Create(error) => error.kind(),

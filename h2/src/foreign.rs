@@ -4,7 +4,8 @@ use std::fs;
 
 use crate::id::DomId;
 
-/// Where libxl keeps what it knows of each of its guests, in files named userdata-d.DOMID.UUID.libxl-json.
+/// Where libxl keeps what it knows of each of its guests, in files named
+/// userdata-d.DOMID.UUID.libxl-json.
 const LIBXL_DATA: &str = "/var/lib/xen";
 
 /// The domains that libxl has records of; some may be gone.

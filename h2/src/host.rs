@@ -11,7 +11,8 @@ pub struct HostInfo {
     pub hypervisor_version: String,
     /// The version of the libxenctrl that this program was built with.
     pub library_version: &'static str,
-    /// The guest types that the hypervisor can run, in its own words ("xen-3.0-x86_64", "hvm-3.0-x86_64", ...).
+    /// The guest types that the hypervisor can run, in its own words ("xen-3.0-x86_64",
+    /// "hvm-3.0-x86_64", ...).
     pub capabilities: Vec<String>,
     /// The hypervisor's command line.
     pub command_line: String,

@@ -20,7 +20,8 @@ use crate::state::names::{self, Owner};
 use crate::state::{StateDir, guests};
 use crate::stats::Counters;
 
-/// Where records are kept unless an option says otherwise: a tmpfs, since domain ids do not outlive the host's boot.
+/// Where records are kept unless an option says otherwise: a tmpfs, since domain ids do not outlive
+/// the host's boot.
 const STATE_DIR: &str = "/run/lightvm";
 
 /// How long backends may take to become ready: libxl's value.
@@ -40,15 +41,16 @@ impl Default for Options {
 }
 
 impl Options {
-    /// Keeps the records of guests in this directory instead of /run/lightvm. All programs that manage guests on a
-    /// host must use the same one.
+    /// Keeps the records of guests in this directory instead of /run/lightvm. All programs that
+    /// manage guests on a host must use the same one.
     #[must_use]
     pub fn state_dir(mut self, path: impl Into<PathBuf>) -> Self {
         self.state_dir = path.into();
         self
     }
 
-    /// Waits so long, instead of 10 s, until the backends of a guest's devices are ready, all of them together.
+    /// Waits so long, instead of 10 s, until the backends of a guest's devices are ready, all of
+    /// them together.
     #[must_use]
     pub fn device_limit(mut self, limit: Duration) -> Self {
         self.device_limit = limit;
@@ -58,9 +60,11 @@ impl Options {
     /// Opens the hypervisor.
     ///
     /// # Errors
-    /// [`OpenError::NotXen`] if there is none below this kernel, [`OpenError::NotControlDomain`] in a guest, [`OpenError::Permission`]
-    /// if the caller may not use it, [`OpenError::VersionMismatch`] if it speaks another interface version than the
-    /// library (libxenctrl is not a stable ABI), [`OpenError::State`] if the state directory cannot be made.
+    /// [`OpenError::NotXen`] if there is none below this kernel, [`OpenError::NotControlDomain`] in
+    /// a guest, [`OpenError::Permission`] if the caller may not use it,
+    /// [`OpenError::VersionMismatch`] if it speaks another interface version than the
+    /// library (libxenctrl is not a stable ABI), [`OpenError::State`] if the state directory cannot
+    /// be made.
     pub fn open(&self) -> Result<Hypervisor, OpenError> {
         crate::detect::control_domain()?;
         self.over(Box::new(Xenctrl::open()?), None)
@@ -78,7 +82,8 @@ impl Options {
         self.build(calls, store, None, false)
     }
 
-    /// As [`over`](Self::over), with something else in the place of the kernel's NoXS node, too. What is `None` the host does not have.
+    /// As [`over`](Self::over), with something else in the place of the kernel's NoXS node, too.
+    /// What is `None` the host does not have.
     ///
     /// # Errors
     /// As [`open`](Self::open).
@@ -116,7 +121,8 @@ pub struct GuestSummary {
     pub name: Option<String>,
 }
 
-/// An open hypervisor. It is cheap to keep and cheap to open, and belongs to one thread, as libxenctrl does.
+/// An open hypervisor. It is cheap to keep and cheap to open, and belongs to one thread, as
+/// libxenctrl does.
 #[derive(Debug)]
 pub struct Hypervisor {
     inner: Rc<Inner>,
@@ -139,7 +145,8 @@ impl Hypervisor {
         Ok(self.inner.calls.host_info()?)
     }
 
-    /// What Xen knows of all domains, whoever made them, in the order of their ids; asks nobody else (`XEN_SYSCTL_getdomaininfolist`).
+    /// What Xen knows of all domains, whoever made them, in the order of their ids; asks nobody
+    /// else (`XEN_SYSCTL_getdomaininfolist`).
     ///
     /// # Errors
     /// [`Error::Call`] if the hypercall fails.
@@ -150,8 +157,9 @@ impl Hypervisor {
     /// All domains, whoever made them, with the control domain first.
     ///
     /// # Errors
-    /// [`Error::Call`] if a hypercall fails, [`Error::Open`] or [`Error::Store`] if xenstored does not answer on a host that has no NoXS. On one that
-    /// has, guests with Xenstore go without a name that only xenstored knows.
+    /// [`Error::Call`] if a hypercall fails, [`Error::Open`] or [`Error::Store`] if xenstored does
+    /// not answer on a host that has no NoXS. On one that has, guests with Xenstore go without
+    /// a name that only xenstored knows.
     pub fn list(&self) -> Result<Vec<GuestSummary>, Error> {
         let all = self.inner.all()?;
         self.forget_gone(&all);
@@ -182,10 +190,12 @@ impl Hypervisor {
 
     /// The domain that a user means: a decimal number is an id, all else a name.
     ///
-    /// A guest that this library made is found at once; for others, the names of all domains are read from Xenstore.
+    /// A guest that this library made is found at once; for others, the names of all domains are
+    /// read from Xenstore.
     ///
     /// # Errors
-    /// [`Error::NoSuchDomain`] if there is none, [`Error::AmbiguousName`] if more than one has the name.
+    /// [`Error::NoSuchDomain`] if there is none, [`Error::AmbiguousName`] if more than one has the
+    /// name.
     pub fn find(&self, guest: &str) -> Result<Domain, Error> {
         if !guest.is_empty() && guest.bytes().all(|byte| byte.is_ascii_digit()) {
             let id = guest.parse().map_err(|_| Error::NoSuchDomain(guest.to_owned()))?;
@@ -212,7 +222,8 @@ impl Hypervisor {
         }
     }
 
-    /// Whether a name is taken, and by which domain: what [`create`](Self::create) would say, without creating.
+    /// Whether a name is taken, and by which domain: what [`create`](Self::create) would say,
+    /// without creating.
     ///
     /// # Errors
     /// As [`find`](Self::find), but that nobody has the name is no error.
@@ -225,8 +236,9 @@ impl Hypervisor {
         }
     }
 
-    /// What [`create`](Self::create) checks before it makes anything: the configuration, the host's limits, its free
-    /// memory, what its devices need on this host, and that the name and the UUID are free.
+    /// What [`create`](Self::create) checks before it makes anything: the configuration, the host's
+    /// limits, its free memory, what its devices need on this host, and that the name and the
+    /// UUID are free.
     ///
     /// # Errors
     /// As [`create`](Self::create).
@@ -238,7 +250,8 @@ impl Hypervisor {
         }
     }
 
-    /// Starts a guest: makes a paused domain with its vcpus, memory and ports. [`Shell::boot`] gives it a kernel. A `Shell` that is dropped is undone.
+    /// Starts a guest: makes a paused domain with its vcpus, memory and ports. [`Shell::boot`]
+    /// gives it a kernel. A `Shell` that is dropped is undone.
     ///
     /// # Errors
     /// [`CreateError`], by cause. Nothing is left behind on the host.
@@ -246,8 +259,8 @@ impl Hypervisor {
         Shell::new(Rc::clone(&self.inner), config)
     }
 
-    /// Destroys the unfinished guests that dead builders left: domains, nodes, records. Never touches one whose
-    /// builder lives.
+    /// Destroys the unfinished guests that dead builders left: domains, nodes, records. Never
+    /// touches one whose builder lives.
     ///
     /// # Errors
     /// [`Error`] for the first one that cannot be undone; it is tried again at the next call.

@@ -1,10 +1,11 @@
-//! Identifiers and quantities as types of their own, so that a port is never taken for a grant reference, nor pages
-//! for KiB.
+//! Identifiers and quantities as types of their own, so that a port is never taken for a grant
+//! reference, nor pages for KiB.
 //!
-//! Identifiers: [`DomId`], [`Port`], [`GrantRef`]. Frame numbers: [`Mfn`], [`Gfn`], [`Pfn`]. Sizes: [`Pages`],
-//! [`KiB`],
-//! [`MiB`]. All are plain integers of fixed width, `Copy`, and usable in constants. Conversions between sizes are
-//! checked: what does not fit or does not divide is `None`, and the `_up` forms say that they round.
+//! Identifiers: [`DomId`], [`Port`], [`GrantRef`]. Frame numbers: [`Mfn`], [`Gfn`], [`Pfn`]. Sizes:
+//! [`Pages`], [`KiB`],
+//! [`MiB`]. All are plain integers of fixed width, `Copy`, and usable in constants. Conversions
+//! between sizes are checked: what does not fit or does not divide is `None`, and the `_up` forms
+//! say that they round.
 
 use std::fmt;
 use std::num::ParseIntError;
@@ -40,8 +41,8 @@ pub enum DomIdError {
 
 /// A domain's id on this host: 0 to 0x7fef.
 ///
-/// Ids from 0x7ff0 (`DOMID_FIRST_RESERVED` in xen/include/public/xen.h) name no domain and cannot be made into a
-/// `DomId`.
+/// Ids from 0x7ff0 (`DOMID_FIRST_RESERVED` in xen/include/public/xen.h) name no domain and cannot
+/// be made into a `DomId`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "u64", into = "u16")]
 pub struct DomId(u16);
@@ -85,7 +86,8 @@ impl FromStr for DomId {
     /// Reads a decimal number without sign.
     ///
     /// # Errors
-    /// [`DomIdError::NotANumber`] for anything else, [`DomIdError::Reserved`] for a number that is too high.
+    /// [`DomIdError::NotANumber`] for anything else, [`DomIdError::Reserved`] for a number that is
+    /// too high.
     fn from_str(text: &str) -> Result<Self, DomIdError> {
         // u64::from_str takes a plus sign, which no id is written with.
         let digits = text.strip_prefix('+').map_or(text, |_| "+");
@@ -331,7 +333,10 @@ mod tests {
                 format!("\"{bad}\" is not a domain id; give a decimal number from 0 to 32751")
             );
         }
-        assert_eq!("32752".parse::<DomId>().unwrap_err().to_string(), "32752 is not a domain id; the highest is 32751");
+        assert_eq!(
+            "32752".parse::<DomId>().unwrap_err().to_string(),
+            "32752 is not a domain id; the highest is 32751"
+        );
     }
 
     #[test]

@@ -76,7 +76,8 @@ pub enum DomainState {
 }
 
 impl DomainState {
-    /// One lower-case word: "running", "ready", "blocked", "paused", "shutdown", "crashed", "dying".
+    /// One lower-case word: "running", "ready", "blocked", "paused", "shutdown", "crashed",
+    /// "dying".
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

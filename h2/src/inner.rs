@@ -1,4 +1,5 @@
-//! What a hypervisor and its domains share: the seam, opened as far as it is needed, and the records.
+//! What a hypervisor and its domains share: the seam, opened as far as it is needed, and the
+//! records.
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
@@ -56,7 +57,9 @@ impl Inner {
             calls,
             store: store.map(Store::over).map_or_else(OnceCell::new, OnceCell::from),
             no_store: Cell::new(no_store),
-            noxs: noxs.map(|node| node.map(Backend::over)).map_or_else(OnceCell::new, OnceCell::from),
+            noxs: noxs
+                .map(|node| node.map(Backend::over))
+                .map_or_else(OnceCell::new, OnceCell::from),
             noxs_hypervisor: OnceCell::new(),
             state,
             host,
@@ -67,7 +70,11 @@ impl Inner {
     }
 
     /// Takes a guest in hand; `None` if another process has it for longer than `patience`.
-    pub(crate) fn hold(&self, uuid: Uuid, patience: Duration) -> Result<Option<Rc<Hold>>, StateError> {
+    pub(crate) fn hold(
+        &self,
+        uuid: Uuid,
+        patience: Duration,
+    ) -> Result<Option<Rc<Hold>>, StateError> {
         held::take(&self.state, &mut self.holds.borrow_mut(), uuid, patience)
     }
 
@@ -77,13 +84,16 @@ impl Inner {
             return Ok(store);
         }
         if self.no_store.get() {
-            return Err(OpenError::StoreNotAnswering { reason: "there is none on this host".to_owned() });
+            return Err(OpenError::StoreNotAnswering {
+                reason: "there is none on this host".to_owned(),
+            });
         }
         let store = Store::open()?;
         Ok(self.store.get_or_init(|| store))
     }
 
-    /// Xenstore, where nothing depends on it: `None` on a host that has NoXS and no xenstored. One without NoXS needs xenstored.
+    /// Xenstore, where nothing depends on it: `None` on a host that has NoXS and no xenstored. One
+    /// without NoXS needs xenstored.
     pub(crate) fn store_if_any(&self) -> Result<Option<&Store>, OpenError> {
         if self.store.get().is_some() {
             return self.store().map(Some);
@@ -126,9 +136,11 @@ impl Inner {
         Ok(*self.noxs_hypervisor.get_or_init(|| has))
     }
 
-    /// The plane of a domain with this handle: that of its record. Guests that this library has not made have Xenstore.
+    /// The plane of a domain with this handle: that of its record. Guests that this library has not
+    /// made have Xenstore.
     pub(crate) fn plane_of(&self, domain: DomId, handle: Uuid) -> Result<Plane, StateError> {
-        Ok(guests::read(&self.state, domain, handle)?.map_or(Plane::Xenstore, |record| record.plane()))
+        Ok(guests::read(&self.state, domain, handle)?
+            .map_or(Plane::Xenstore, |record| record.plane()))
     }
 
     /// The same, open.
@@ -136,7 +148,8 @@ impl Inner {
         Ok(self.control(self.plane_of(domain, handle)?)?)
     }
 
-    /// The name of a domain: a guest's without Xenstore is in its record, all others' are in Xenstore.
+    /// The name of a domain: a guest's without Xenstore is in its record, all others' are in
+    /// Xenstore.
     pub(crate) fn name_of(&self, domain: DomId, handle: Uuid) -> Result<Option<String>, Error> {
         let record = guests::read(&self.state, domain, handle)?;
         if let Some(record) = record.as_ref().filter(|record| record.plane() == Plane::Noxs) {
@@ -192,13 +205,20 @@ impl Inner {
             let chunk = self.calls.domains(start, CHUNK)?;
             let whole = chunk.len() == CHUNK;
             all.extend(chunk);
-            first = if whole { all.last().and_then(|info| DomId::new(info.id.get().saturating_add(1))) } else { None };
+            first = if whole {
+                all.last().and_then(|info| DomId::new(info.id.get().saturating_add(1)))
+            } else {
+                None
+            };
         }
         Ok(all)
     }
 }
 
 /// The name that Xenstore has for a domain.
-pub(crate) fn store_name(store: &Store, domain: DomId) -> Result<Option<String>, crate::error::StoreError> {
+pub(crate) fn store_name(
+    store: &Store,
+    domain: DomId,
+) -> Result<Option<String>, crate::error::StoreError> {
     store.read(&format!("{}/name", nodes::home(domain)))
 }

@@ -1,4 +1,5 @@
-//! A lean Xen toolstack as a library: guests are built, watched and destroyed by a Rust program in the control domain.
+//! A lean Xen toolstack as a library: guests are built, watched and destroyed by a Rust program in
+//! the control domain.
 //!
 //! ```text
 //!   Hypervisor --create(config)--> Shell --boot(image)--> Domain
@@ -9,10 +10,12 @@
 //! - [`Hypervisor`] opens Xen, lists and finds domains, knows the host.
 //! - [`GuestConfig`] says what a guest is to be; it reads the JSON of `chaos`.
 //! - [`Shell`] is a guest on its way: it is undone when dropped.
-//! - [`Domain`] is a domain that exists, whoever made it: pause, shut down, destroy, rename, console, shares.
+//! - [`Domain`] is a domain that exists, whoever made it: pause, shut down, destroy, rename,
+//!   console, shares.
 //! - [`device`]: network interfaces and disks, of a configuration or attached to a guest that runs.
 //! - [`store::Store`] is a connection to xenstored, for programs that serve devices.
-//! - [`noxs_backend::Backend`] is the same for guests without Xenstore; [`GuestConsole`] their console, for the program that drains it.
+//! - [`noxs_backend::Backend`] is the same for guests without Xenstore; [`GuestConsole`] their
+//!   console, for the program that drains it.
 //!
 //! ```no_run
 //! use h2::{BootImage, GuestConfig, Hypervisor};
@@ -29,11 +32,12 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! All of it needs the privileges of the control domain's root. The layers below: the raw C libraries are in `h2-sys`, which
-//! only this crate's `raw` module uses; the hypercalls that it makes are listed in [`seam`].
+//! All of it needs the privileges of the control domain's root. The layers below: the raw C
+//! libraries are in `h2-sys`, which only this crate's `raw` module uses; the hypercalls that it
+//! makes are listed in [`seam`].
 //!
-//! The feature `count` makes [`Counters`] tell hypercalls and ioctls; it replaces the symbol `ioctl` in the program, so
-//! it is for binaries to switch on.
+//! The feature `count` makes [`Counters`] tell hypercalls and ioctls; it replaces the symbol
+//! `ioctl` in the program, so it is for binaries to switch on.
 
 #![deny(missing_docs)]
 #![warn(clippy::missing_errors_doc, clippy::missing_panics_doc)]

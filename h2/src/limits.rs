@@ -1,4 +1,5 @@
-//! What a configuration asks for, against what the host has; and what a failed step means in terms of the configuration.
+//! What a configuration asks for, against what the host has; and what a failed step means in terms
+//! of the configuration.
 
 use crate::config::{GuestConfig, GuestType};
 use crate::error::{CallError, CreateError};
@@ -15,7 +16,10 @@ fn unsupported(key: &'static str, problem: String) -> CreateError {
 pub(crate) fn check(host: &HostInfo, config: &GuestConfig) -> Result<(), CreateError> {
     match config.guest_type {
         GuestType::Pv if !host.pv => {
-            return Err(unsupported("type", "this hypervisor cannot run PV guests; give \"pvh\"".to_owned()));
+            return Err(unsupported(
+                "type",
+                "this hypervisor cannot run PV guests; give \"pvh\"".to_owned(),
+            ));
         }
         GuestType::Pvh if !host.hvm => {
             let problem = "the host's CPUs have no virtualisation, or the firmware has it off: PVH guests cannot run; give \"pv\"";
@@ -27,29 +31,37 @@ pub(crate) fn check(host: &HostInfo, config: &GuestConfig) -> Result<(), CreateE
         if let Some(highest) = cpus.highest()
             && u32::from(highest) > host.max_cpu_id
         {
-            let problem =
-                format!("vcpu {vcpu} is pinned to CPU {highest}, and the host's highest CPU is {}", host.max_cpu_id);
+            let problem = format!(
+                "vcpu {vcpu} is pinned to CPU {highest}, and the host's highest CPU is {}",
+                host.max_cpu_id
+            );
             return Err(unsupported("vcpus.cpumap", problem));
         }
     }
     let needs_weights = config.cpu_weight.is_some() || config.cpu_cap.is_some();
     if needs_weights && !matches!(host.scheduler, Scheduler::Credit | Scheduler::Credit2) {
-        let problem = format!("the host's scheduler, {:?}, has no weights and caps", host.scheduler);
+        let problem =
+            format!("the host's scheduler, {:?}, has no weights and caps", host.scheduler);
         return Err(unsupported("cpu_weight", problem));
     }
     Ok(())
 }
 
-/// What the host must have free for this guest: its memory, its page tables, and the slack of the hypervisor's own
-/// structures, about 70 KiB for a small one.
+/// What the host must have free for this guest: its memory, its page tables, and the slack of the
+/// hypervisor's own structures, about 70 KiB for a small one.
 fn needed(config: &GuestConfig, hap: bool) -> KiB {
     const OWN_STRUCTURES: u64 = 128;
-    let pool = if config.guest_type == GuestType::Pvh { paging_pool(config, hap) / 1024 } else { 0 };
+    let pool =
+        if config.guest_type == GuestType::Pvh { paging_pool(config, hap) / 1024 } else { 0 };
     KiB::new(config.memory_kib().get().saturating_add(pool).saturating_add(OWN_STRUCTURES))
 }
 
 /// Refuses a guest that does not fit, before anything is made.
-pub(crate) fn check_memory(calls: &dyn Hypercalls, host: &HostInfo, config: &GuestConfig) -> Result<(), CreateError> {
+pub(crate) fn check_memory(
+    calls: &dyn Hypercalls,
+    host: &HostInfo,
+    config: &GuestConfig,
+) -> Result<(), CreateError> {
     let free = calls.free_memory()?;
     let needed = needed(config, host.hap);
     if needed > free {
@@ -70,7 +82,8 @@ pub(crate) fn explain_memory(
     error: CallError,
 ) -> CreateError {
     // libxenguest loses errno on some of its ways out, so what is free now decides, too.
-    let short = calls.free_memory().is_ok_and(|free| free.get() < needed(config, host.hap).get() / 2);
+    let short =
+        calls.free_memory().is_ok_and(|free| free.get() < needed(config, host.hap).get() / 2);
     if !error.is(libc::ENOMEM) && !short {
         return error.into();
     }
@@ -82,8 +95,9 @@ pub(crate) fn explain_memory(
     }
 }
 
-/// Memory for a PVH guest's nested page tables, in bytes: 1 MiB a vcpu, a page for each MiB of memory, and another one
-/// where the hypervisor shadows page tables. These are libxl's numbers (libxl__get_required_paging_memory).
+/// Memory for a PVH guest's nested page tables, in bytes: 1 MiB a vcpu, a page for each MiB of
+/// memory, and another one where the hypervisor shadows page tables. These are libxl's numbers
+/// (libxl__get_required_paging_memory).
 pub(crate) fn paging_pool(config: &GuestConfig, hap: bool) -> u64 {
     let mebibytes = config.maxmem_kib().to_mib_up().get();
     let pages_a_mebibyte = if hap { 1 } else { 2 };
@@ -92,7 +106,11 @@ pub(crate) fn paging_pool(config: &GuestConfig, hap: bool) -> u64 {
 }
 
 /// Gives the guest its share of the CPUs, if the configuration says one.
-pub(crate) fn apply_scheduling(inner: &Inner, domain: DomId, config: &GuestConfig) -> Result<(), CreateError> {
+pub(crate) fn apply_scheduling(
+    inner: &Inner,
+    domain: DomId,
+    config: &GuestConfig,
+) -> Result<(), CreateError> {
     if config.cpu_weight.is_none() && config.cpu_cap.is_none() {
         return Ok(());
     }

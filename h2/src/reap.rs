@@ -1,4 +1,5 @@
-//! Undoing guests: those that dead builders left unfinished, and the records of those that are gone.
+//! Undoing guests: those that dead builders left unfinished, and the records of those that are
+//! gone.
 
 use crate::config::Plane;
 use crate::error::{CallError, Error, StateError};
@@ -37,7 +38,8 @@ pub(crate) fn reap(inner: &Inner) -> Result<Vec<Reaped>, Error> {
 
 /// Undoes what a dead builder left. `None`: its guest was finished, and only the mark was left.
 fn undo(inner: &Inner, orphan: Orphan) -> Result<Option<Reaped>, Error> {
-    // The builder may have died between the hypercall and its note of the domain's id, so the handle decides.
+    // The builder may have died between the hypercall and its note of the domain's id, so the
+    // handle decides.
     let domain = inner.all()?.iter().find(|info| info.handle == orphan.handle).map(|info| info.id);
     let record = orphan.record.clone();
     if let Some(domain) = domain {
@@ -85,7 +87,9 @@ pub(crate) fn destroy(inner: &Inner, domain: DomId) -> Result<(), CallError> {
 /// Removes what is remembered of a guest that is gone.
 pub(crate) fn forget(state: &StateDir, domain: DomId) -> Result<(), StateError> {
     if let Some(record) = guests::any(state, domain)? {
-        names::release(state, &record.name, |owner| owner == Owner::Guest { domain, uuid: record.uuid })?;
+        names::release(state, &record.name, |owner| {
+            owner == Owner::Guest { domain, uuid: record.uuid }
+        })?;
     }
     guests::remove(state, domain)
 }

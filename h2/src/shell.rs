@@ -9,8 +9,9 @@
 //!                     undone: devices, nodes, domain, name, mark
 //! ```
 //!
-//! The order of the steps serves one end: whenever the process dies, what it leaves can be told from what is alive
-//! (see [`crate::state::building`]), and whenever a step fails, all earlier ones are undone in reverse.
+//! The order of the steps serves one end: whenever the process dies, what it leaves can be told
+//! from what is alive (see [`crate::state::building`]), and whenever a step fails, all earlier ones
+//! are undone in reverse.
 
 use std::rc::Rc;
 
@@ -37,18 +38,21 @@ use crate::stats::Phases;
 use crate::store::Store;
 use crate::store::nodes::{self, GuestNodes};
 
-/// What a guest may hold beyond its memory, for the frames that are not its own RAM: libxl's LIBXL_MAXMEM_CONSTANT.
+/// What a guest may hold beyond its memory, for the frames that are not its own RAM: libxl's
+/// LIBXL_MAXMEM_CONSTANT.
 const MEMORY_SLACK: KiB = KiB::new(1024);
 
 /// Event channel ports of a guest whose configuration does not say: libxl's default.
 const EVENT_CHANNELS: u32 = 1023;
 
-/// "No missed ticks pending", as libxl sets HVM_PARAM_TIMER_MODE for PVH guests (xen/include/public/hvm/params.h).
+/// "No missed ticks pending", as libxl sets HVM_PARAM_TIMER_MODE for PVH guests
+/// (xen/include/public/hvm/params.h).
 const NO_DELAY_FOR_MISSED_TICKS: u64 = 1;
 
 /// A paused domain with its vcpus, its memory and the ports of its rings, and without a kernel.
 ///
-/// Made by [`Hypervisor::create`](crate::Hypervisor::create). Dropping it undoes all that was made for it.
+/// Made by [`Hypervisor::create`](crate::Hypervisor::create). Dropping it undoes all that was made
+/// for it.
 #[derive(Debug)]
 pub struct Shell {
     /// `None` once the guest has booted: then there is nothing to undo.
@@ -78,7 +82,8 @@ impl Shell {
         let mark = Mark::new(&inner.state, config.name.as_str(), uuid, plane)?;
         // From here on there is something to undo, and the shell owns it.
         let parts = Parts { mark, domain: None, rings: None, builder: None };
-        let mut shell = Self { parts: Some(parts), inner: Rc::clone(&inner), config, uuid, plane, phases };
+        let mut shell =
+            Self { parts: Some(parts), inner: Rc::clone(&inner), config, uuid, plane, phases };
         shell.reserve_name()?;
         shell.create_domain()?;
         shell.phases.end("domain");
@@ -118,9 +123,13 @@ impl Shell {
 
     fn parts(&mut self) -> Result<&mut Parts, CallError> {
         // Only `finish` takes the parts, and it consumes the shell.
-        self.parts
-            .as_mut()
-            .ok_or_else(|| CallError::new("create", None, std::io::Error::other("the shell was used after its end")))
+        self.parts.as_mut().ok_or_else(|| {
+            CallError::new(
+                "create",
+                None,
+                std::io::Error::other("the shell was used after its end"),
+            )
+        })
     }
 
     fn reserve_name(&mut self) -> Result<(), CreateError> {
@@ -128,7 +137,8 @@ impl Shell {
         let name = self.config.name.clone();
         let new = self.parts()?.mark.owner();
         let alive = |owner| is_alive(&inner, name.as_str(), owner);
-        let claimed = names::claim::<CreateError>(&inner.state, name.as_str(), new, alive, || Ok(()))?;
+        let claimed =
+            names::claim::<CreateError>(&inner.state, name.as_str(), new, alive, || Ok(()))?;
         match claimed {
             Ok(()) => Ok(()),
             Err(owner) => Err(in_use(name.as_str(), owner)),
@@ -168,11 +178,17 @@ impl Shell {
             Plane::Noxs => Port::new(0),
         };
         let console_port = calls.alloc_unbound(domain, DomId::DOM0)?;
-        self.parts()?.rings =
-            Some(Rings { store_port, store_domain: DomId::DOM0, console_port, console_domain: DomId::DOM0 });
+        self.parts()?.rings = Some(Rings {
+            store_port,
+            store_domain: DomId::DOM0,
+            console_port,
+            console_domain: DomId::DOM0,
+        });
         match guest_type {
             GuestType::Pv => calls.set_memory_map_limit(domain, config.maxmem_kib())?,
-            GuestType::Pvh => calls.set_hvm_param(domain, HvmParam::TimerMode, NO_DELAY_FOR_MISSED_TICKS)?,
+            GuestType::Pvh => {
+                calls.set_hvm_param(domain, HvmParam::TimerMode, NO_DELAY_FOR_MISSED_TICKS)?
+            }
         }
         calls.set_tsc_mode(domain, config.tsc_mode)?;
         if guest_type == GuestType::Pvh {
@@ -191,7 +207,12 @@ impl Shell {
         let domain = self.id();
         let parts = self.parts()?;
         let Some(rings) = parts.rings else {
-            return Err(CallError::new("create", Some(domain), std::io::Error::other("the domain has no rings")).into());
+            return Err(CallError::new(
+                "create",
+                Some(domain),
+                std::io::Error::other("the domain has no rings"),
+            )
+            .into());
         };
         let mut builder = inner.calls.builder(
             domain,
@@ -204,9 +225,12 @@ impl Shell {
             },
         )?;
         let populated = builder.populate();
-        // The builder's mappings must be gone before the domain is, so the parts own it in either case.
+        // The builder's mappings must be gone before the domain is, so the parts own it in either
+        // case.
         parts.builder = Some(builder);
-        populated.map_err(|error| limits::explain_memory(inner.calls.as_ref(), &inner.host, &config, error))
+        populated.map_err(|error| {
+            limits::explain_memory(inner.calls.as_ref(), &inner.host, &config, error)
+        })
     }
 
     fn nodes(&self, domain: DomId) -> GuestNodes<'_> {
@@ -232,7 +256,12 @@ impl Shell {
         let cmdline = self.config.cmdline.clone().unwrap_or_default();
         let parts = self.parts()?;
         let (Some(builder), Some(rings)) = (parts.builder.as_mut(), parts.rings) else {
-            return Err(CallError::new("boot", Some(domain), std::io::Error::other("the domain has no memory")).into());
+            return Err(CallError::new(
+                "boot",
+                Some(domain),
+                std::io::Error::other("the domain has no memory"),
+            )
+            .into());
         };
         let booted = builder.boot(&image.images(&cmdline));
         inner.add_bytes_copied(builder.bytes_copied());
@@ -255,7 +284,8 @@ impl Shell {
         if !paused {
             inner.calls.unpause(domain)?;
         }
-        // The mark goes last: a guest whose builder died before this line is undone by whoever comes next.
+        // The mark goes last: a guest whose builder died before this line is undone by whoever
+        // comes next.
         inner.calls.set_handle(domain, self.uuid.as_bytes())?;
         if let Some(parts) = self.parts.take()
             && let Err(error) = parts.mark.finish()
@@ -297,7 +327,8 @@ pub(crate) fn check(inner: &Inner, config: &GuestConfig) -> Result<Plane, Create
     Ok(plane)
 }
 
-/// A generated UUID is nobody's. One that is given may be: its nodes would be shared, and go with the first of the two guests.
+/// A generated UUID is nobody's. One that is given may be: its nodes would be shared, and go with
+/// the first of the two guests.
 fn check_nodes(store: &Store, config: &GuestConfig) -> Result<(), CreateError> {
     if let Some(uuid) = config.uuid
         && let Some(name) = store.read(&format!("{}/name", nodes::vm(uuid)))?
@@ -311,7 +342,8 @@ fn check_nodes(store: &Store, config: &GuestConfig) -> Result<(), CreateError> {
 fn check_uuid(inner: &Inner, config: &GuestConfig) -> Result<(), CreateError> {
     let Some(uuid) = config.uuid else { return Ok(()) };
     let Some(domain) = uuids::domain(&inner.state, uuid)? else { return Ok(()) };
-    match inner.info(domain)?.filter(|info| info.handle == uuid && info.state != DomainState::Dying) {
+    match inner.info(domain)?.filter(|info| info.handle == uuid && info.state != DomainState::Dying)
+    {
         Some(_) => {
             let record = guests::read(&inner.state, domain, uuid)?;
             let name = record.map_or_else(|| format!("domain {domain}"), |record| record.name);
@@ -321,7 +353,8 @@ fn check_uuid(inner: &Inner, config: &GuestConfig) -> Result<(), CreateError> {
     }
 }
 
-/// Whether the owner of a name is still there, and still has this name: another tool may have destroyed or renamed it.
+/// Whether the owner of a name is still there, and still has this name: another tool may have
+/// destroyed or renamed it.
 pub(crate) fn is_alive(inner: &Inner, name: &str, owner: Owner) -> Result<bool, CreateError> {
     match owner {
         Owner::Building { handle, .. } => Ok(building::is_live(&inner.state, handle)?),
@@ -332,7 +365,9 @@ pub(crate) fn is_alive(inner: &Inner, name: &str, owner: Owner) -> Result<bool, 
             match inner.plane_of(domain, uuid)? {
                 Plane::Noxs => Ok(true),
                 Plane::Xenstore => match inner.store_if_any()? {
-                    Some(store) => Ok(store_name(store, domain)?.is_none_or(|current| current == name)),
+                    Some(store) => {
+                        Ok(store_name(store, domain)?.is_none_or(|current| current == name))
+                    }
                     None => Ok(true),
                 },
             }
@@ -353,8 +388,9 @@ pub(crate) fn in_use(name: &str, owner: Owner) -> CreateError {
     }
 }
 
-/// Names of guests that this library did not make are not in its index. There are as many requests here as there are
-/// guests of other toolstacks, none on a host that has only ours. They need xenstored; without it there are none.
+/// Names of guests that this library did not make are not in its index. There are as many requests
+/// here as there are guests of other toolstacks, none on a host that has only ours. They need
+/// xenstored; without it there are none.
 fn refuse_foreign_name(inner: &Inner, name: &str) -> Result<(), CreateError> {
     for domain in foreign::domains() {
         let Some(store) = inner.store_if_any()? else { return Ok(()) };
@@ -368,17 +404,27 @@ fn refuse_foreign_name(inner: &Inner, name: &str) -> Result<(), CreateError> {
 impl Drop for Shell {
     fn drop(&mut self) {
         if let Some(parts) = self.parts.take()
-            && let Err(error) = parts.undo(&self.inner, self.config.name.as_str(), self.uuid, self.plane)
+            && let Err(error) =
+                parts.undo(&self.inner, self.config.name.as_str(), self.uuid, self.plane)
         {
-            log::error!("cannot undo guest {}: {error:#}; the next command tries again", self.config.name);
+            log::error!(
+                "cannot undo guest {}: {error:#}; the next command tries again",
+                self.config.name
+            );
         }
     }
 }
 
 impl Parts {
-    /// Takes everything back, in reverse. The mark stays if something else could not be taken back, so that the next
-    /// command or daemon finds it.
-    fn undo(mut self, inner: &Inner, name: &str, uuid: Uuid, plane: Plane) -> Result<(), crate::error::Error> {
+    /// Takes everything back, in reverse. The mark stays if something else could not be taken back,
+    /// so that the next command or daemon finds it.
+    fn undo(
+        mut self,
+        inner: &Inner,
+        name: &str,
+        uuid: Uuid,
+        plane: Plane,
+    ) -> Result<(), crate::error::Error> {
         self.builder = None;
         if let Some(domain) = self.domain {
             inner.control(plane)?.undo(domain, uuid)?;

@@ -10,7 +10,8 @@
 //!  shut down (reason), or gone, if another tool destroyed it first
 //! ```
 //!
-//! Xen tells one listener of the end of domains, and that is xenstored, which knows nothing of guests without Xenstore.
+//! Xen tells one listener of the end of domains, and that is xenstored, which knows nothing of
+//! guests without Xenstore.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
@@ -68,7 +69,8 @@ enum Signal<'a> {
 impl Signal<'_> {
     fn clock(noxs: Noxs<'_>, domain: DomId) -> Result<Self, Error> {
         let devices = noxs.watching(domain)?;
-        // Where hypervisor and kernel tell the ends of domains, the time is there for what may be lost.
+        // Where hypervisor and kernel tell the ends of domains, the time is there for what may be
+        // lost.
         let last = if devices.watch_ends()? { RECHECK } else { LAST_LOOK };
         Ok(Self::Clock { devices, next: Cell::new(FIRST_LOOK), last })
     }
@@ -94,16 +96,21 @@ impl Domain {
     /// Asks the guest to end, and returns at once.
     ///
     /// # Errors
-    /// [`Error::WrongState`] if it has ended already or is paused, [`Error::NoSuchDomain`] if it is gone, [`Error::Store`] if
-    /// xenstored fails.
+    /// [`Error::WrongState`] if it has ended already or is paused, [`Error::NoSuchDomain`] if it is
+    /// gone, [`Error::Store`] if xenstored fails.
     pub fn request(&self, request: ShutdownRequest) -> Result<(), Error> {
         self.refuse_dom0("shutting down from here")?;
         let info = self.info()?;
         match info.state {
             DomainState::Shutdown(reason) => {
-                return Err(Error::WrongState(format!("domain {} has ended already ({reason})", self.id())));
+                return Err(Error::WrongState(format!(
+                    "domain {} has ended already ({reason})",
+                    self.id()
+                )));
             }
-            DomainState::Dying => return Err(Error::WrongState(format!("domain {} is being destroyed", self.id()))),
+            DomainState::Dying => {
+                return Err(Error::WrongState(format!("domain {} is being destroyed", self.id())));
+            }
             DomainState::Paused => {
                 return Err(Error::WrongState(format!(
                     "domain {} is paused and cannot react; unpause it first",
@@ -118,31 +125,47 @@ impl Domain {
         }
     }
 
-    /// Asks the guest to end, and waits until it has. The domain then still exists, without running.
+    /// Asks the guest to end, and waits until it has. The domain then still exists, without
+    /// running.
     ///
     /// # Errors
     /// As [`request`](Self::request) and [`wait_after_request`](Self::wait_after_request).
-    pub fn shutdown(&self, request: ShutdownRequest, timeout: Duration) -> Result<ShutdownReason, Error> {
+    pub fn shutdown(
+        &self,
+        request: ShutdownRequest,
+        timeout: Duration,
+    ) -> Result<ShutdownReason, Error> {
         self.request(request)?;
         self.wait_after_request(request, timeout)
     }
 
-    /// Waits until a guest that was asked to end has ended: for callers that ask several guests first.
+    /// Waits until a guest that was asked to end has ended: for callers that ask several guests
+    /// first.
     ///
     /// # Errors
-    /// [`Error::GuestDidNotReact`] if the guest has not taken the request within `timeout` (the request is then
-    /// withdrawn), [`Error::Timeout`] if it has and did not end within it, [`Error::Store`] if xenstored fails.
-    pub fn wait_after_request(&self, request: ShutdownRequest, timeout: Duration) -> Result<ShutdownReason, Error> {
+    /// [`Error::GuestDidNotReact`] if the guest has not taken the request within `timeout` (the
+    /// request is then withdrawn), [`Error::Timeout`] if it has and did not end within it,
+    /// [`Error::Store`] if xenstored fails.
+    pub fn wait_after_request(
+        &self,
+        request: ShutdownRequest,
+        timeout: Duration,
+    ) -> Result<ShutdownReason, Error> {
         let node = self.control_node();
         match self.control_or_gone()? {
             None => Ok(ShutdownReason::Destroyed),
             Some(Control::Xenstore(store)) => {
                 let watch = Signal::Store(store.watch(&[&node, RELEASE])?);
-                let result = self.wait_until(&watch, Some(timeout), "shutting down", || self.ended());
+                let result =
+                    self.wait_until(&watch, Some(timeout), "shutting down", || self.ended());
                 match result {
-                    // An empty node is the acknowledgement. One that is gone: the domain is, too, or soon will be.
-                    Err(Error::Timeout { .. }) if store.read(&node)?.is_some_and(|value| !value.is_empty()) => {
-                        // A guest that wakes up later must not act on what its administrator has been told has failed.
+                    // An empty node is the acknowledgement. One that is gone: the domain is, too,
+                    // or soon will be.
+                    Err(Error::Timeout { .. })
+                        if store.read(&node)?.is_some_and(|value| !value.is_empty()) =>
+                    {
+                        // A guest that wakes up later must not act on what its administrator has
+                        // been told has failed.
                         store.write(&node, "")?;
                         Err(Error::GuestDidNotReact { request: request.as_str(), timeout })
                     }
@@ -153,7 +176,11 @@ impl Domain {
                 let signal = Signal::clock(noxs, self.id())?;
                 let refused = || -> Result<_, Error> {
                     let refused = noxs.answer(self.id())? == Answer::Refused;
-                    Ok(if refused { Some(Err(Error::GuestRefused { request: request.as_str() })) } else { None })
+                    Ok(if refused {
+                        Some(Err(Error::GuestRefused { request: request.as_str() }))
+                    } else {
+                        None
+                    })
                 };
                 let done = || self.ended()?.map_or_else(refused, |reason| Ok(Some(Ok(reason))));
                 match self.wait_until(&signal, Some(timeout), "shutting down", done) {
@@ -171,29 +198,36 @@ impl Domain {
     /// Waits until the domain has ended, for whatever reason.
     ///
     /// # Errors
-    /// [`Error::Timeout`] if it has not within `timeout` (`None` waits for ever), [`Error::Store`] if xenstored fails.
+    /// [`Error::Timeout`] if it has not within `timeout` (`None` waits for ever), [`Error::Store`]
+    /// if xenstored fails.
     pub fn wait_for_shutdown(&self, timeout: Option<Duration>) -> Result<ShutdownReason, Error> {
         match self.control_or_gone()? {
-            Some(control) => self.wait_until(&self.signal(control)?, timeout, "shutting down", || self.ended()),
+            Some(control) => {
+                self.wait_until(&self.signal(control)?, timeout, "shutting down", || self.ended())
+            }
             None => Ok(ShutdownReason::Destroyed),
         }
     }
 
-    /// Waits until the domain is gone, or is being destroyed: for guests whose own toolstack destroys them when they have ended.
+    /// Waits until the domain is gone, or is being destroyed: for guests whose own toolstack
+    /// destroys them when they have ended.
     ///
     /// # Errors
     /// As [`wait_for_shutdown`](Self::wait_for_shutdown).
     pub fn wait_until_gone(&self, timeout: Option<Duration>) -> Result<(), Error> {
         let Some(control) = self.control_or_gone()? else { return Ok(()) };
         let signal = self.signal(control)?;
-        // A domain that is being destroyed may take a while to free its memory, and no event tells its last moment.
+        // A domain that is being destroyed may take a while to free its memory, and no event tells
+        // its last moment.
         self.wait_until(&signal, timeout, "going away", || {
-            let gone = self.inner().info(self.id())?.is_none_or(|info| info.state == DomainState::Dying);
+            let gone =
+                self.inner().info(self.id())?.is_none_or(|info| info.state == DomainState::Dying);
             Ok(gone.then_some(()))
         })
     }
 
-    /// Waits for events until something is so. Events tell when to look; [`RECHECK`] bounds the damage of a lost one.
+    /// Waits for events until something is so. Events tell when to look; [`RECHECK`] bounds the
+    /// damage of a lost one.
     fn wait_until<T>(
         &self,
         signal: &Signal<'_>,
@@ -210,7 +244,10 @@ impl Domain {
             if let Some(timeout) = timeout {
                 let left = timeout.saturating_sub(started.elapsed());
                 if left.is_zero() {
-                    return Err(Error::Timeout { what: format!("domain {}'s {what}", self.id()), timeout });
+                    return Err(Error::Timeout {
+                        what: format!("domain {}'s {what}", self.id()),
+                        timeout,
+                    });
                 }
                 wait = wait.min(left);
             }

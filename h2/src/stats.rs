@@ -4,17 +4,21 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-/// Running totals of a [`Hypervisor`](crate::Hypervisor); the difference of two is what lay between.
+/// Running totals of a [`Hypervisor`](crate::Hypervisor); the difference of two is what lay
+/// between.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Counters {
-    /// Hypercalls of the whole process, those inside the Xen libraries included. `None` without the feature `count`.
+    /// Hypercalls of the whole process, those inside the Xen libraries included. `None` without
+    /// the feature `count`.
     pub hypercalls: Option<u64>,
-    /// All ioctls of the process, hypercalls included: mappings of guest memory are among them. `None` without the feature `count`.
+    /// All ioctls of the process, hypercalls included: mappings of guest memory are among them.
+    /// `None` without the feature `count`.
     pub ioctls: Option<u64>,
     /// Requests to xenstored.
     pub xenstore_operations: u64,
-    /// Operations of the kernel's on NoXS devices (/dev/xen/noxs_backend), which are among the ioctls but for opening and reading it.
+    /// Operations of the kernel's on NoXS devices (/dev/xen/noxs_backend), which are among the
+    /// ioctls but for opening and reading it.
     pub noxs_operations: u64,
     /// Bytes of images and tables that were written into guests.
     pub bytes_copied: u64,
@@ -24,12 +28,15 @@ impl Counters {
     /// What was counted since an earlier reading.
     #[must_use]
     pub fn since(&self, earlier: &Counters) -> Counters {
-        let difference =
-            |now: Option<u64>, then: Option<u64>| now.zip(then).map(|(now, then)| now.saturating_sub(then));
+        let difference = |now: Option<u64>, then: Option<u64>| {
+            now.zip(then).map(|(now, then)| now.saturating_sub(then))
+        };
         Counters {
             hypercalls: difference(self.hypercalls, earlier.hypercalls),
             ioctls: difference(self.ioctls, earlier.ioctls),
-            xenstore_operations: self.xenstore_operations.saturating_sub(earlier.xenstore_operations),
+            xenstore_operations: self
+                .xenstore_operations
+                .saturating_sub(earlier.xenstore_operations),
             noxs_operations: self.noxs_operations.saturating_sub(earlier.noxs_operations),
             bytes_copied: self.bytes_copied.saturating_sub(earlier.bytes_copied),
         }

@@ -24,7 +24,8 @@ fn a_create_does_not_grow_with_the_number_of_guests() {
     let bench = Bench::new();
     let hypervisor = bench.open();
     for guest_type in TYPES {
-        let first = cost(&bench, &hypervisor, &bench.config(guest_type, &format!("{guest_type:?}-0")));
+        let first =
+            cost(&bench, &hypervisor, &bench.config(guest_type, &format!("{guest_type:?}-0")));
         for number in 1..200 {
             bench.host.make_foreign_guest(Some("other"), [7; 16]).unwrap();
             let config = bench.config(guest_type, &format!("{guest_type:?}-{number}"));
@@ -34,19 +35,23 @@ fn a_create_does_not_grow_with_the_number_of_guests() {
     assert_eq!(hypervisor.list().unwrap().len(), 1 + 2 * (200 + 199));
 }
 
-/// The least guest: one vcpu, no pins, no shares, no ramdisk, no devices. A change of these numbers is a change of what `chaos` costs,
-/// for the better or, with a reason, for the worse.
+/// The least guest: one vcpu, no pins, no shares, no ramdisk, no devices. A change of these numbers
+/// is a change of what `chaos` costs, for the better or, with a reason, for the worse.
 #[test]
 fn what_the_least_guest_costs() {
     let bench = Bench::new();
     let hypervisor = bench.open();
     for (guest_type, at_most) in [(GuestType::Pv, (79, 65)), (GuestType::Pvh, (80, 65))] {
         let mut config = bench.config(guest_type, NAME);
-        (config.vcpus, config.ramdisk, config.cpu_weight, config.cpu_cap) = (Vcpus::ONE, None, None, None);
+        (config.vcpus, config.ramdisk, config.cpu_weight, config.cpu_cap) =
+            (Vcpus::ONE, None, None, None);
         (config.vifs, config.vbds) = (Vec::new(), Vec::new());
         let (calls, store) = cost(&bench, &hypervisor, &config);
         println!("{guest_type:?}: {calls} calls, {store} of them to xenstored");
-        assert!(calls <= at_most.0 && store <= at_most.1, "{guest_type:?}: {calls} calls, {store} to xenstored");
+        assert!(
+            calls <= at_most.0 && store <= at_most.1,
+            "{guest_type:?}: {calls} calls, {store} to xenstored"
+        );
         hypervisor.find(NAME).unwrap().destroy().unwrap();
     }
 }

@@ -11,8 +11,8 @@ use common::{Bench, NAME};
 use h2::config::{Access, DiskType, GuestType, Vbd, Vif};
 use h2::device::Detach;
 use h2::{
-    CreateError, DeviceClass, DeviceConfig, DeviceError, DeviceId, DeviceInfo, DeviceState, Domain, Error, ErrorKind,
-    Hypervisor, Options,
+    CreateError, DeviceClass, DeviceConfig, DeviceError, DeviceId, DeviceInfo, DeviceState, Domain,
+    Error, ErrorKind, Hypervisor, Options,
 };
 use h2_fake::{Backends, Fault, Frontends, When};
 
@@ -20,7 +20,8 @@ const PATIENCE: Detach = Detach::Ask(Duration::from_millis(30));
 
 /// A hypervisor that does not wait long for backends.
 fn hasty(bench: &Bench) -> Hypervisor {
-    let options = Options::default().state_dir(bench.state()).device_limit(Duration::from_millis(30));
+    let options =
+        Options::default().state_dir(bench.state()).device_limit(Duration::from_millis(30));
     bench.host.open_with(&options).unwrap()
 }
 
@@ -68,12 +69,22 @@ fn a_guest_starts_with_its_devices_ready() {
     let guest = bench.guest(&hypervisor, NAME);
     let devices = guest.devices().unwrap();
     let [vif, vbd] = devices.as_slice() else { panic!("{devices:?}") };
-    let DeviceInfo { class, number, name, backend_state, hotplug_status, mac, ip, .. } = vif.clone();
+    let DeviceInfo { class, number, name, backend_state, hotplug_status, mac, ip, .. } =
+        vif.clone();
     assert_eq!((class, number, name), (DeviceClass::Vif, 0, Some(format!("vif{}.0", guest.id()))));
-    assert_eq!((backend_state, hotplug_status.as_deref()), (Some(DeviceState::InitWait), Some("connected")));
+    assert_eq!(
+        (backend_state, hotplug_status.as_deref()),
+        (Some(DeviceState::InitWait), Some("connected"))
+    );
     assert_eq!((mac, ip.as_deref()), (Some(recorded(&guest).0.remove(0)), Some("10.77.0.9")));
-    assert_eq!((vbd.class, vbd.number, vbd.name.as_deref()), (DeviceClass::Vbd, 51712, Some("xvda")));
-    assert_eq!((vbd.target.as_deref(), vbd.access.as_deref()), (bench.folder().join("disk").to_str(), Some("w")));
+    assert_eq!(
+        (vbd.class, vbd.number, vbd.name.as_deref()),
+        (DeviceClass::Vbd, 51712, Some("xvda"))
+    );
+    assert_eq!(
+        (vbd.target.as_deref(), vbd.access.as_deref()),
+        (bench.folder().join("disk").to_str(), Some("w"))
+    );
     for device in &devices {
         guest.wait_until_connected(device.id(), Duration::from_secs(5)).unwrap();
         assert_eq!(guest.device(device.id()).unwrap().frontend_state, Some(DeviceState::Connected));
@@ -89,10 +100,16 @@ fn the_hotplug_agent_refuses() {
     let before = bench.picture();
     let hypervisor = bench.open();
     bench.host.set_backends(Backends::Refuse("/srv/a.img is in use by domain 7".to_owned()));
-    let error = bench.start(&hypervisor, &bench.config(GuestType::Pv, NAME)).map(|guest| guest.id()).unwrap_err();
+    let error = bench
+        .start(&hypervisor, &bench.config(GuestType::Pv, NAME))
+        .map(|guest| guest.id())
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Failed);
     let text = error.to_string();
-    assert!(text.starts_with("vif 0 of domain ") && text.ends_with("/srv/a.img is in use by domain 7"), "{text}");
+    assert!(
+        text.starts_with("vif 0 of domain ") && text.ends_with("/srv/a.img is in use by domain 7"),
+        "{text}"
+    );
     bench.host.set_backends(Backends::Ready);
     before.assert_same(&bench.picture(), "refused");
 }
@@ -102,7 +119,10 @@ fn a_backend_closes() {
     let bench = Bench::new();
     let before = bench.picture();
     bench.host.set_backends(Backends::Close);
-    let error = bench.start(&bench.open(), &bench.config(GuestType::Pv, NAME)).map(|guest| guest.id()).unwrap_err();
+    let error = bench
+        .start(&bench.open(), &bench.config(GuestType::Pv, NAME))
+        .map(|guest| guest.id())
+        .unwrap_err();
     assert!(matches!(error, CreateError::Device(DeviceError::Closed { .. })), "{error:?}");
     bench.host.set_backends(Backends::Ready);
     before.assert_same(&bench.picture(), "closed");
@@ -113,13 +133,16 @@ fn a_backend_closes() {
 fn nobody_answers() {
     let bench = Bench::new();
     let before = bench.picture();
-    for (backends, hint) in
-        [(Backends::NoAgent, "systemctl status xendevd"), (Backends::Silent, "modprobe xen-netback")]
-    {
+    for (backends, hint) in [
+        (Backends::NoAgent, "systemctl status xendevd"),
+        (Backends::Silent, "modprobe xen-netback"),
+    ] {
         bench.host.set_backends(backends.clone());
         let start = Instant::now();
-        let error =
-            bench.start(&hasty(&bench), &bench.config(GuestType::Pv, NAME)).map(|guest| guest.id()).unwrap_err();
+        let error = bench
+            .start(&hasty(&bench), &bench.config(GuestType::Pv, NAME))
+            .map(|guest| guest.id())
+            .unwrap_err();
         // Two seconds for backends that do not close, either; the rest is for a busy machine.
         assert!(start.elapsed() < Duration::from_secs(8), "{:?}", start.elapsed());
         assert_eq!(error.kind(), ErrorKind::NoDaemon);
@@ -157,7 +180,8 @@ fn attached_and_detached() {
     assert_eq!(named(&guest), ["vif 0", "vif 1", "vif 2", "vbd xvdb"]);
     assert_eq!(recorded(&guest), (macs.clone(), vec!["xvdb".to_owned()]));
 
-    // The number that becomes free is the next one to be used; the record is about addresses, not numbers.
+    // The number that becomes free is the next one to be used; the record is about addresses, not
+    // numbers.
     guest.detach(DeviceId::vif(1), PATIENCE).unwrap();
     assert_eq!(recorded(&guest).0, [macs[0].clone(), macs[2].clone()]);
     let generated = DeviceConfig::Vif(Vif::default());
@@ -211,7 +235,10 @@ fn what_cannot_be_attached() {
     bench.host.end_guest(guest.id(), 0);
     let error = guest.attach(&disk(&bench, "xvdc")).unwrap_err();
     assert!(matches!(error, Error::WrongState(_)), "{error:?}");
-    assert!(matches!(device_error(guest.detach(DeviceId::vif(5), PATIENCE).unwrap_err()), DeviceError::Missing { .. }));
+    assert!(matches!(
+        device_error(guest.detach(DeviceId::vif(5), PATIENCE).unwrap_err()),
+        DeviceError::Missing { .. }
+    ));
 }
 
 /// What a create needs on the host is looked at before anything is made.
@@ -245,7 +272,10 @@ fn a_guest_that_does_not_let_go() {
     let error = device_error(guest.detach(device, PATIENCE).unwrap_err());
     assert_eq!(error.kind(), ErrorKind::GuestDidNotReact);
     // It is still the guest's, also after a reboot.
-    assert_eq!((named(&guest), recorded(&guest).1), (vec!["vbd xvda".to_owned()], vec!["xvda".to_owned()]));
+    assert_eq!(
+        (named(&guest), recorded(&guest).1),
+        (vec!["vbd xvda".to_owned()], vec!["xvda".to_owned()])
+    );
     guest.detach(device, Detach::Force).unwrap();
     before.assert_same(&bench.picture(), "forced");
 }
@@ -269,7 +299,8 @@ fn a_guest_that_never_took_its_device() {
 fn devices_of_another_toolstacks_guest() {
     let bench = Bench::new();
     let hypervisor = bench.open();
-    let theirs = hypervisor.domain(bench.host.make_foreign_guest(Some("theirs"), [7; 16]).unwrap()).unwrap();
+    let theirs =
+        hypervisor.domain(bench.host.make_foreign_guest(Some("theirs"), [7; 16]).unwrap()).unwrap();
     bench.host.write_node(&format!("/libxl/{}/type", theirs.id()), "pv");
     let before = bench.picture();
     let vif = theirs.attach(&DeviceConfig::Vif(Vif::default())).unwrap();
@@ -279,7 +310,9 @@ fn devices_of_another_toolstacks_guest() {
     theirs.detach(vif, PATIENCE).unwrap();
     theirs.detach(vbd, PATIENCE).unwrap();
     // The first device of a guest makes folders that go with the guest.
-    for folder in [format!("/libxl/{}/device", theirs.id()), format!("/local/domain/{}/device", theirs.id())] {
+    for folder in
+        [format!("/libxl/{}/device", theirs.id()), format!("/local/domain/{}/device", theirs.id())]
+    {
         assert_eq!(bench.host.read_node(&folder).as_deref(), Some(""), "{folder}");
         bench.host.store().remove(&folder).unwrap();
     }
@@ -303,13 +336,17 @@ fn a_guest_that_lies_about_its_devices() {
         bench.host.write_node(&format!("{home}/{end}/backend"), &theirs);
         bench.host.write_node(&format!("{home}/{end}/backend-id"), &victim.id().to_string());
     }
-    bench.host.write_node(&format!("{home}/vif/0/more/backend"), &format!("/local/domain/{}", victim.id()));
+    bench.host.write_node(
+        &format!("{home}/vif/0/more/backend"),
+        &format!("/local/domain/{}", victim.id()),
+    );
     guest.detach(DeviceId::vif(0), Detach::Force).unwrap();
     guest.destroy().unwrap();
     before.assert_same(&bench.picture(), "destroyed");
 }
 
-/// Each call of an attach fails: the guest is as before. Each call of a detach fails: it can be done again.
+/// Each call of an attach fails: the guest is as before. Each call of a detach fails: it can be
+/// done again.
 #[test]
 fn each_call_of_an_attach_fails() {
     let bench = Bench::new();

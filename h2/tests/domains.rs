@@ -1,20 +1,17 @@
-//! Domains that exist: found, listed, renamed, asked to end, destroyed, while other tools do the same.
+//! Domains that exist: found, listed, renamed, asked to end, destroyed, while other tools do the
+//! same.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod common;
 
-use std::cell::Cell;
 use std::fs;
-use std::path::Path;
-use std::rc::Rc;
 
 use common::{Bench, NAME, id};
 use h2::config::GuestType;
 use h2::id::MiB;
 use h2::{CreateError, DomainState, Error, ErrorKind, SchedulerParams};
-use h2_fake::{FakeHost, Frontends};
-use nix::fcntl::{Flock, FlockArg};
+use h2_fake::Frontends;
 
 #[test]
 fn the_list_has_everybodys_domains() {
@@ -25,7 +22,15 @@ fn the_list_has_everybodys_domains() {
     let nameless = bench.host.make_foreign_guest(None, [8; 16]).unwrap();
     let list = hypervisor.list().unwrap();
     let names: Vec<_> = list.iter().map(|guest| (guest.info.id, guest.name.as_deref())).collect();
-    assert_eq!(names, [(id(0), Some("Domain-0")), (ours.id(), Some(NAME)), (theirs, Some("theirs")), (nameless, None)]);
+    assert_eq!(
+        names,
+        [
+            (id(0), Some("Domain-0")),
+            (ours.id(), Some(NAME)),
+            (theirs, Some("theirs")),
+            (nameless, None)
+        ]
+    );
 }
 
 #[test]
@@ -48,8 +53,19 @@ fn guests_are_found_by_id_and_name() {
     assert_eq!(hypervisor.find(&format!("00{}", ours.id())).unwrap().id(), ours.id());
     assert_eq!(hypervisor.find("theirs").unwrap().id(), theirs);
     assert_eq!(hypervisor.find("Domain-0").unwrap().id(), id(0));
-    for nobody in ["", "nobody", "we", "webs", "WEB", "..", "../guests/1.json", "/", "99", "99999999999999999999", "-1"]
-    {
+    for nobody in [
+        "",
+        "nobody",
+        "we",
+        "webs",
+        "WEB",
+        "..",
+        "../guests/1.json",
+        "/",
+        "99",
+        "99999999999999999999",
+        "-1",
+    ] {
         let error = hypervisor.find(nobody).map(|guest| guest.id()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NotFound, "{nobody:?}: {error}");
         if !nobody.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -78,7 +94,9 @@ fn a_name_of_two_domains_is_ambiguous() {
     let hypervisor = bench.open();
     let ids = [1, 2].map(|byte| bench.host.make_foreign_guest(Some("twin"), [byte; 16]).unwrap());
     match hypervisor.find("twin").map(|guest| guest.id()).unwrap_err() {
-        Error::AmbiguousName { name, ids: found } => assert_eq!((name.as_str(), found), ("twin", ids.to_vec())),
+        Error::AmbiguousName { name, ids: found } => {
+            assert_eq!((name.as_str(), found), ("twin", ids.to_vec()))
+        }
         error => panic!("{error:?}"),
     }
     assert_eq!(hypervisor.name_owner("twin").unwrap(), Some(ids[0]));
@@ -93,13 +111,33 @@ fn strange_names() {
     let before = bench.picture();
     let hypervisor = bench.open();
     let long = "n".repeat(64);
-    let names = [".", "..", "...", ".new", "@web", "lock", "1.json", "a b", "gr\u{fc}n", "it's", "*", "$HOME", &long];
+    let names = [
+        ".",
+        "..",
+        "...",
+        ".new",
+        "@web",
+        "lock",
+        "1.json",
+        "a b",
+        "gr\u{fc}n",
+        "it's",
+        "*",
+        "$HOME",
+        &long,
+    ];
     let guests = names.map(|name| bench.guest(&hypervisor, name));
     for (name, guest) in names.iter().zip(&guests) {
         assert_eq!(hypervisor.find(name).unwrap().id(), guest.id(), "{name:?}");
         assert_eq!(guest.config().unwrap().unwrap().name.as_str(), *name);
-        let twice = bench.start(&hypervisor, &bench.config(GuestType::Pv, name)).map(|guest| guest.id()).unwrap_err();
-        assert!(matches!(twice, CreateError::NameInUse { domain, .. } if domain == guest.id()), "{twice:?}");
+        let twice = bench
+            .start(&hypervisor, &bench.config(GuestType::Pv, name))
+            .map(|guest| guest.id())
+            .unwrap_err();
+        assert!(
+            matches!(twice, CreateError::NameInUse { domain, .. } if domain == guest.id()),
+            "{twice:?}"
+        );
     }
     for guest in guests {
         guest.destroy().unwrap();
@@ -156,7 +194,8 @@ fn a_record_of_an_earlier_domain_with_the_same_id() {
     assert_eq!(hypervisor.find(NAME).unwrap().id(), ours.id());
 }
 
-/// `list` reads the domains, then somebody makes a guest, then `list` looks for records of guests that are gone.
+/// `list` reads the domains, then somebody makes a guest, then `list` looks for records of guests
+/// that are gone.
 #[test]
 fn the_list_does_not_forget_a_guest_that_was_made_meanwhile() {
     let bench = Bench::new();
@@ -173,157 +212,6 @@ fn the_list_does_not_forget_a_guest_that_was_made_meanwhile() {
     bench.host.clear_plan();
     hypervisor.find(NAME).unwrap();
     assert_eq!(bench.host.calls(), 2, "the name of a living guest was removed from the index");
-}
-
-#[test]
-fn renaming() {
-    let bench = Bench::new();
-    let before = bench.picture();
-    let hypervisor = bench.open();
-    let guest = bench.guest(&hypervisor, NAME);
-    guest.rename("mail").unwrap();
-    assert_eq!(guest.name().unwrap().as_deref(), Some("mail"));
-    assert_eq!(guest.config().unwrap().unwrap().name.as_str(), "mail");
-    assert_eq!(hypervisor.find("mail").unwrap().id(), guest.id());
-    assert!(hypervisor.find(NAME).is_err());
-    let vm = bench.host.read_node(&format!("/local/domain/{}/vm", guest.id())).unwrap();
-    assert_eq!(bench.host.read_node(&format!("{vm}/name")).as_deref(), Some("mail"));
-    // To its own name, to another's, to what is no name.
-    guest.rename("mail").unwrap();
-    let other = bench.guest(&hypervisor, NAME);
-    assert!(matches!(guest.rename(NAME), Err(Error::NameInUse { domain, .. }) if domain == other.id()));
-    for bad in ["", "17", "a/b", "-x", "Domain-0"] {
-        assert_eq!(guest.rename(bad).unwrap_err().kind(), ErrorKind::Input, "{bad:?}");
-    }
-    bench.host.make_foreign_guest(Some("theirs"), [7; 16]).unwrap();
-    assert!(matches!(guest.rename("theirs"), Err(Error::NameInUse { .. })));
-    assert_eq!(hypervisor.find("mail").unwrap().id(), guest.id());
-    let theirs = hypervisor.find("theirs").unwrap();
-    theirs.rename("ours").unwrap();
-    assert_eq!(hypervisor.find("ours").unwrap().id(), theirs.id());
-    for guest in [guest, other, theirs] {
-        guest.destroy().unwrap();
-    }
-    before.assert_same(&bench.picture(), "all destroyed");
-}
-
-#[test]
-fn renamed_by_another_tool() {
-    let bench = Bench::new();
-    let before = bench.picture();
-    let hypervisor = bench.open();
-    let first = bench.guest(&hypervisor, NAME);
-    bench.host.write_node(&format!("/local/domain/{}/name", first.id()), "mail");
-    assert!(hypervisor.find(NAME).is_err());
-    assert_eq!(hypervisor.find("mail").unwrap().id(), first.id());
-    // The old name is free for another guest, and stays that one's when the first goes.
-    let second = bench.guest(&hypervisor, NAME);
-    first.destroy().unwrap();
-    assert_eq!(hypervisor.find(NAME).unwrap().id(), second.id());
-    second.destroy().unwrap();
-    before.assert_same(&bench.picture(), "both destroyed");
-}
-
-/// Whatever fails in a rename, the guest has one of the two names, and the other is free.
-#[test]
-fn renaming_fails() {
-    let bench = Bench::new();
-    let before = bench.picture();
-    let hypervisor = bench.open();
-    for n in 1.. {
-        let guest = bench.guest(&hypervisor, NAME);
-        bench.host.clear_plan();
-        bench.host.fail_nth(n, libc::EIO);
-        let renamed = guest.rename("mail");
-        let done = bench.host.calls() < n;
-        assert_eq!(renamed.is_ok(), done, "call {n}: {renamed:?}");
-        bench.host.clear_plan();
-        let name = guest.name().unwrap().unwrap();
-        assert_eq!(hypervisor.find(&name).unwrap().id(), guest.id());
-        let free = if name == NAME { "mail" } else { NAME };
-        let other = bench.guest(&hypervisor, free);
-        assert_eq!(hypervisor.find(free).unwrap().id(), other.id(), "call {n}");
-        guest.destroy().unwrap();
-        other.destroy().unwrap();
-        before.assert_same(&bench.picture(), format_args!("call {n}"));
-        if done {
-            break;
-        }
-    }
-}
-
-/// While a guest is being built nobody else gets its name, not even between its steps.
-#[test]
-fn renaming_to_a_name_that_is_being_built() {
-    let bench = Bench::new();
-    let hypervisor = bench.open();
-    let mail = bench.guest(&hypervisor, "mail");
-    bench.host.clear_plan();
-    let calls = {
-        let guest = bench.guest(&hypervisor, NAME);
-        let calls = bench.host.calls();
-        guest.destroy().unwrap();
-        calls
-    };
-    for n in 2..=calls {
-        let (host, state, number) = (bench.host.clone(), bench.state(), mail.id());
-        bench.host.clear_plan();
-        bench.host.meanwhile(n, move || {
-            let renamed = host.open(&state).unwrap().domain(number).unwrap().rename(NAME);
-            assert!(renamed.is_err(), "call {n}: two guests have one name");
-        });
-        let guest = bench.guest(&hypervisor, NAME);
-        assert_eq!(hypervisor.find(NAME).unwrap().id(), guest.id());
-        guest.destroy().unwrap();
-    }
-}
-
-/// Two processes want one name at the same time: one of them gets it.
-#[test]
-fn two_renames_to_one_name() {
-    name_taken_during_a_rename(|host, folder| {
-        let hypervisor = host.open(&common::state_dir(folder)).unwrap();
-        let _ = hypervisor.find("mail").unwrap().rename("wanted");
-    });
-}
-
-#[test]
-fn a_create_during_a_rename() {
-    name_taken_during_a_rename(|host, folder| {
-        let hypervisor = host.open(&common::state_dir(folder)).unwrap();
-        let _ = common::start(&hypervisor, &common::config(folder, GuestType::Pv, "wanted"));
-    });
-}
-
-/// Renames a guest to "wanted", while another process does this at each of the calls.
-fn name_taken_during_a_rename(other: fn(&FakeHost, &Path)) {
-    for n in 1.. {
-        let bench = Bench::new();
-        let hypervisor = bench.open();
-        bench.guest(&hypervisor, "mail");
-        let guest = bench.guest(&hypervisor, NAME);
-        let (host, folder) = (bench.host.clone(), bench.folder().to_owned());
-        let happened = Rc::new(Cell::new(false));
-        let happens = Rc::clone(&happened);
-        bench.host.clear_plan();
-        bench.host.meanwhile(n, move || {
-            happens.set(true);
-            // While names change hands the other process waits; here it would wait for itself.
-            let lock = fs::File::open(common::state_dir(&folder).join("lock")).unwrap();
-            if let Ok(lock) = Flock::lock(lock, FlockArg::LockExclusiveNonblock) {
-                drop(lock);
-                other(&host, &folder);
-            }
-        });
-        let renamed = guest.rename("wanted");
-        let list = hypervisor.list().unwrap();
-        let owners = list.iter().filter(|guest| guest.name.as_deref() == Some("wanted")).count();
-        assert_eq!(owners, 1, "call {n}: {renamed:?}");
-        assert_eq!(hypervisor.find("wanted").unwrap().id() == guest.id(), renamed.is_ok(), "call {n}");
-        if !happened.get() {
-            break;
-        }
-    }
 }
 
 #[test]
@@ -398,7 +286,11 @@ fn shares_pins_and_limits() {
     guest.set_affinity(1, &[3]).unwrap();
     assert_eq!(guest.affinity(1).unwrap(), [3]);
     for (vcpu, cpus) in [(2, &[0][..]), (0, &[]), (0, &[4])] {
-        assert_eq!(guest.set_affinity(vcpu, cpus).unwrap_err().kind(), ErrorKind::Input, "{vcpu} {cpus:?}");
+        assert_eq!(
+            guest.set_affinity(vcpu, cpus).unwrap_err().kind(),
+            ErrorKind::Input,
+            "{vcpu} {cpus:?}"
+        );
     }
     guest.set_max_memory(MiB::new(8)).unwrap();
     assert_eq!(guest.info().unwrap().max_memory.get(), 8 << 10);
@@ -431,7 +323,8 @@ fn destroying_fails() {
     }
 }
 
-/// Any guest can be destroyed, with all that its toolstack left in the store, or with nothing there but a home.
+/// Any guest can be destroyed, with all that its toolstack left in the store, or with nothing there
+/// but a home.
 #[test]
 fn destroying_a_guest_of_another_toolstack() {
     let bench = Bench::new();
@@ -448,7 +341,9 @@ fn destroying_a_guest_of_another_toolstack() {
             for device in 0..2 {
                 let backend = format!("/local/domain/0/backend/vif/{theirs}/{device}");
                 bench.host.write_node(&format!("{backend}/state"), "4");
-                bench.host.write_node(&format!("/libxl/{theirs}/device/vif/{device}/backend"), &backend);
+                bench
+                    .host
+                    .write_node(&format!("/libxl/{theirs}/device/vif/{device}/backend"), &backend);
             }
         }
         assert_eq!(hypervisor.domain(theirs).unwrap().config().unwrap(), None);
@@ -468,7 +363,8 @@ fn a_guest_cannot_name_what_is_removed_with_it() {
     let guest = bench.guest(&hypervisor, NAME);
     let home = format!("/local/domain/{}", guest.id());
     // All nodes that the guest may write, and what it may make below them.
-    for node in ["data/device/console/0/backend", "device/suspend/event-channel/backend", "attr/vm"] {
+    for node in ["data/device/console/0/backend", "device/suspend/event-channel/backend", "attr/vm"]
+    {
         bench.host.write_node(&format!("{home}/{node}"), &format!("/local/domain/{}", victim.id()));
     }
     guest.destroy().unwrap();

@@ -1,4 +1,5 @@
-//! Every call of a create fails once: nothing may be left behind, whatever fails, and whatever fails while it is undone.
+//! Every call of a create fails once: nothing may be left behind, whatever fails, and whatever
+//! fails while it is undone.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -32,8 +33,14 @@ fn number_of(log: &[&str], operation: &str) -> u64 {
     u64::try_from(index).unwrap() + 1
 }
 
-/// Creates the guest with these faults in its way, undisturbed after that, and looks at the host each time.
-fn disturbed(bench: &Bench, guest_type: GuestType, before: &Picture, faults: Vec<(u64, Fault)>) -> CreateError {
+/// Creates the guest with these faults in its way, undisturbed after that, and looks at the host
+/// each time.
+fn disturbed(
+    bench: &Bench,
+    guest_type: GuestType,
+    before: &Picture,
+    faults: Vec<(u64, Fault)>,
+) -> CreateError {
     let context = format!("{guest_type:?} guest with {faults:?}");
     let hypervisor = bench.open();
     let config = bench.config(guest_type, NAME);
@@ -47,7 +54,9 @@ fn disturbed(bench: &Bench, guest_type: GuestType, before: &Picture, faults: Vec
     before.assert_same(&bench.picture(), format_args!("{context}: {error}; calls: {failed}"));
 
     bench.host.clear_plan();
-    let guest = bench.start(&hypervisor, &config).unwrap_or_else(|error| panic!("{context}, then again: {error}"));
+    let guest = bench
+        .start(&hypervisor, &config)
+        .unwrap_or_else(|error| panic!("{context}, then again: {error}"));
     guest.destroy().unwrap();
     before.assert_same(&bench.picture(), format_args!("{context}, then again, and destroyed"));
     error
@@ -66,10 +75,20 @@ fn each_call_fails() {
                         continue;
                     }
                     let errnos = [libc::EIO, libc::ENOMEM, libc::EAGAIN];
-                    for errno in errnos.into_iter().filter(|&errno| when == When::Before || errno == libc::EIO) {
-                        let error = disturbed(&bench, guest_type, &before, vec![(n, Fault::Fail(when, errno))]);
+                    for errno in errnos
+                        .into_iter()
+                        .filter(|&errno| when == When::Before || errno == libc::EIO)
+                    {
+                        let error = disturbed(
+                            &bench,
+                            guest_type,
+                            &before,
+                            vec![(n, Fault::Fail(when, errno))],
+                        );
                         let expected = match (*operation, errno) {
-                            ("populate" | "set_paging_pool", libc::ENOMEM) => ErrorKind::NoResources,
+                            ("populate" | "set_paging_pool", libc::ENOMEM) => {
+                                ErrorKind::NoResources
+                            }
                             _ => ErrorKind::Failed,
                         };
                         assert_eq!(error.kind(), expected, "{operation}: {error:?}");
@@ -96,8 +115,17 @@ fn the_stores_connection_breaks() {
 }
 
 fn is_store(operation: &str) -> bool {
-    ["read", "write", "mkdir", "remove", "directory", "set_permissions", "introduce", "is_introduced"]
-        .contains(&operation)
+    [
+        "read",
+        "write",
+        "mkdir",
+        "remove",
+        "directory",
+        "set_permissions",
+        "introduce",
+        "is_introduced",
+    ]
+    .contains(&operation)
 }
 
 /// A call fails, and then one of those that undo: what stays is found by the next one who looks.
@@ -117,11 +145,18 @@ fn undoing_fails(bench: &Bench) {
                 bench.host.clear_plan();
                 bench.host.fail_nth(n, libc::EIO);
                 bench.host.fail_nth(m, libc::EIO);
-                bench.start(&hypervisor, &bench.config(guest_type, NAME)).map(|guest| guest.id()).unwrap_err();
+                bench
+                    .start(&hypervisor, &bench.config(guest_type, NAME))
+                    .map(|guest| guest.id())
+                    .unwrap_err();
                 let last = bench.host.calls() < m;
                 // A watch that could not be taken back goes with its connection.
                 drop(hypervisor);
-                left += usize::from(reaped(bench, &before, &format!("calls {n} and {m} of a {guest_type:?} guest")));
+                left += usize::from(reaped(
+                    bench,
+                    &before,
+                    &format!("calls {n} and {m} of a {guest_type:?} guest"),
+                ));
                 if last {
                     break;
                 }
@@ -141,9 +176,16 @@ fn everything_fails_from_here() {
                 let hypervisor = bench.open();
                 bench.host.clear_plan();
                 bench.host.at(n, Fault::FailFromHere(libc::EIO));
-                bench.start(&hypervisor, &bench.config(guest_type, NAME)).map(|guest| guest.id()).unwrap_err();
+                bench
+                    .start(&hypervisor, &bench.config(guest_type, NAME))
+                    .map(|guest| guest.id())
+                    .unwrap_err();
                 drop(hypervisor);
-                reaped(&bench, &before, &format!("call {n} and all later ones of a {guest_type:?} guest"));
+                reaped(
+                    &bench,
+                    &before,
+                    &format!("call {n} and all later ones of a {guest_type:?} guest"),
+                );
             }
         }
     }
@@ -186,11 +228,15 @@ fn a_guest_that_does_not_fit_is_refused_before_anything_is_made() {
         let error = bench.start(&hypervisor, &config).map(|guest| guest.id()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NoResources, "{error:?}");
         before.assert_same(&bench.picture(), "too large");
-        assert_eq!(bench.host.log().iter().filter(|call| call.operation != "free_memory").count(), 0);
+        assert_eq!(
+            bench.host.log().iter().filter(|call| call.operation != "free_memory").count(),
+            0
+        );
     }
 }
 
-/// Two guests that fit one by one, and not together: the second one's failure costs the first one nothing.
+/// Two guests that fit one by one, and not together: the second one's failure costs the first one
+/// nothing.
 #[test]
 fn memory_that_another_takes_meanwhile() {
     let bench = Bench::new();
@@ -216,7 +262,8 @@ fn memory_that_another_takes_meanwhile() {
     before.assert_same(&bench.picture(), "after both");
 }
 
-/// The state directory's folder for records disappears: the create fails, and nothing stays on the host.
+/// The state directory's folder for records disappears: the create fails, and nothing stays on the
+/// host.
 #[test]
 fn the_records_folder_is_gone() {
     let bench = Bench::new();

@@ -16,7 +16,11 @@ const SUSPEND: u8 = 2;
 const CRASH: u8 = 3;
 const WATCHDOG: u8 = 4;
 
-fn guest(bench: &Bench, hypervisor: &Hypervisor, [on_poweroff, on_reboot, on_crash]: [StopAction; 3]) -> Domain {
+fn guest(
+    bench: &Bench,
+    hypervisor: &Hypervisor,
+    [on_poweroff, on_reboot, on_crash]: [StopAction; 3],
+) -> Domain {
     let mut config = bench.config(GuestType::Pv, NAME);
     (config.on_poweroff, config.on_reboot, config.on_crash) = (on_poweroff, on_reboot, on_crash);
     bench.start(hypervisor, &config).unwrap()
@@ -79,7 +83,10 @@ fn a_guest_in_other_hands_is_left_alone() {
     let daemon = bench.open();
     assert_eq!(daemon.ended().unwrap().remove(0).carry_out().unwrap(), Outcome::Busy);
     drop(in_hand);
-    assert!(matches!(daemon.ended().unwrap().remove(0).carry_out().unwrap(), Outcome::Restarted(_)));
+    assert!(matches!(
+        daemon.ended().unwrap().remove(0).carry_out().unwrap(),
+        Outcome::Restarted(_)
+    ));
 }
 
 /// xendevd saw its end, and `chaos shutdown --keep` was faster.
@@ -165,5 +172,8 @@ fn a_missing_kernel_leaves_the_dead_guest_there() {
     assert_eq!(error.kind(), ErrorKind::Input, "{error}");
     assert_eq!(guest.info().unwrap().shutdown_reason(), Some(ShutdownReason::Reboot));
     std::fs::rename(&aside, &kernel).unwrap();
-    assert!(matches!(hypervisor.ended().unwrap().remove(0).carry_out().unwrap(), Outcome::Restarted(_)));
+    assert!(matches!(
+        hypervisor.ended().unwrap().remove(0).carry_out().unwrap(),
+        Outcome::Restarted(_)
+    ));
 }

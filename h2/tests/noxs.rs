@@ -10,8 +10,8 @@ use common::{Bench, NAME, TYPES, id};
 use h2::config::{GuestType, Plane};
 use h2::device::Detach;
 use h2::{
-    CreateError, DeviceClass, DeviceConfig, DeviceError, DeviceId, DeviceState, Error, ErrorKind, OpenError, Options,
-    ShutdownReason, ShutdownRequest,
+    CreateError, DeviceClass, DeviceConfig, DeviceError, DeviceId, DeviceState, Error, ErrorKind,
+    OpenError, Options, ShutdownReason, ShutdownRequest,
 };
 use h2_fake::{Backends, Frontends, Reaction};
 
@@ -33,12 +33,21 @@ fn a_guest_has_its_devices_in_its_page() {
     let hypervisor = bench.open();
     let guest = bench.guest(&hypervisor, NAME);
     assert_eq!(guest.plane().unwrap(), Plane::Noxs);
-    let page: Vec<String> =
-        bench.host.snapshot().noxs().map(|(name, _)| name.to_owned()).filter(|name| name.starts_with("slot")).collect();
+    let page: Vec<String> = bench
+        .host
+        .snapshot()
+        .noxs()
+        .map(|(name, _)| name.to_owned())
+        .filter(|name| name.starts_with("slot"))
+        .collect();
     let number = guest.id();
     assert_eq!(
         page,
-        [format!("slot sysctl/{number}/0"), format!("slot vbd/{number}/51712"), format!("slot vif/{number}/0")]
+        [
+            format!("slot sysctl/{number}/0"),
+            format!("slot vbd/{number}/51712"),
+            format!("slot vif/{number}/0")
+        ]
     );
     let dump = guest.noxs_dump().unwrap();
     let classes: Vec<&str> = dump.devices.iter().map(|device| device.class.as_str()).collect();
@@ -48,7 +57,10 @@ fn a_guest_has_its_devices_in_its_page() {
     let disk = &dump.devices[2];
     assert_eq!(disk.backend.as_ref().unwrap().keys.get("mode"), Some("w"));
     assert!(disk.private.as_ref().unwrap().get("params").is_some());
-    assert!(disk.backend.as_ref().unwrap().keys.get("params").is_none(), "the guest sees a path of the host");
+    assert!(
+        disk.backend.as_ref().unwrap().keys.get("params").is_none(),
+        "the guest sees a path of the host"
+    );
 }
 
 #[test]
@@ -62,7 +74,10 @@ fn nothing_asks_xenstored() {
             assert_eq!(guest.name().unwrap().as_deref(), Some(NAME));
             assert_eq!(hypervisor.find(NAME).unwrap().id(), guest.id());
             guest.devices().unwrap();
-            assert_eq!(guest.shutdown(ShutdownRequest::PowerOff, LONG).unwrap(), ShutdownReason::PowerOff);
+            assert_eq!(
+                guest.shutdown(ShutdownRequest::PowerOff, LONG).unwrap(),
+                ShutdownReason::PowerOff
+            );
             guest.destroy().unwrap();
         }
         let log = bench.host.log();
@@ -109,16 +124,24 @@ fn the_hosts_own_plane() {
 
 #[test]
 fn hosts_without_noxs_are_named() {
-    for (kernel, hypervisor, word) in
-        [(false, true, "/dev/xen/noxs_backend"), (true, false, "hypervisor"), (false, false, "/dev/xen/noxs_backend")]
-    {
+    for (kernel, hypervisor, word) in [
+        (false, true, "/dev/xen/noxs_backend"),
+        (true, false, "hypervisor"),
+        (false, false, "/dev/xen/noxs_backend"),
+    ] {
         let bench = both();
         let before = bench.picture();
         bench.host.set_noxs(kernel, hypervisor);
-        let error = bench.start(&bench.open(), &bench.config(GuestType::Pv, NAME)).map(|guest| guest.id()).unwrap_err();
+        let error = bench
+            .start(&bench.open(), &bench.config(GuestType::Pv, NAME))
+            .map(|guest| guest.id())
+            .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NoXen, "{error}");
         assert!(error.to_string().contains(word), "{error}");
-        assert!(matches!(error, CreateError::Open(OpenError::NoNoxsKernel | OpenError::NoNoxsHypervisor { .. })));
+        assert!(matches!(
+            error,
+            CreateError::Open(OpenError::NoNoxsKernel | OpenError::NoNoxsHypervisor { .. })
+        ));
         before.assert_same(&bench.picture(), word);
     }
 }
@@ -154,11 +177,17 @@ fn devices_come_and_go() {
     assert!(matches!(error, Error::Device(DeviceError::NotReleased { .. })), "{error}");
     bench.host.set_frontends(Frontends::Connect);
     guest.detach(attached, Detach::Ask(LONG)).unwrap();
-    assert!(matches!(guest.detach(attached, Detach::Force), Err(Error::Device(DeviceError::Missing { .. }))));
+    assert!(matches!(
+        guest.detach(attached, Detach::Force),
+        Err(Error::Device(DeviceError::Missing { .. }))
+    ));
     assert_eq!(guest.config().unwrap().unwrap().vifs.len(), 1);
-    let connected = |name: &str| bench.host.snapshot().noxs().any(|(device, _)| device.contains(name));
+    let connected =
+        |name: &str| bench.host.snapshot().noxs().any(|(device, _)| device.contains(name));
     assert!(!connected(&format!("vif/{}/1", guest.id())));
-    let names = |snapshot: &h2_fake::Snapshot| snapshot.noxs().map(|(name, _)| name.to_owned()).collect::<Vec<_>>();
+    let names = |snapshot: &h2_fake::Snapshot| {
+        snapshot.noxs().map(|(name, _)| name.to_owned()).collect::<Vec<_>>()
+    };
     assert_eq!(names(&before), names(&bench.host.snapshot()));
 
     let disk = DeviceId { class: DeviceClass::Vbd, number: 51712 };
@@ -181,7 +210,10 @@ fn backends_that_fail() {
         bench.host.set_backends(backends);
         let options = Options::default().state_dir(bench.state()).device_limit(SHORT);
         let hypervisor = bench.host.open_with(&options).unwrap();
-        let error = bench.start(&hypervisor, &bench.config(GuestType::Pv, NAME)).map(|guest| guest.id()).unwrap_err();
+        let error = bench
+            .start(&hypervisor, &bench.config(GuestType::Pv, NAME))
+            .map(|guest| guest.id())
+            .unwrap_err();
         assert_eq!(error.kind(), kind, "{error}");
         assert!(error.to_string().contains(words), "{error}");
         let present = hypervisor.domain(guest.id()).unwrap();
@@ -304,7 +336,9 @@ fn a_create_does_not_grow_with_the_number_of_guests() {
     for guest_type in TYPES {
         let cost = |number: u32| {
             bench.host.clear_plan();
-            bench.start(&hypervisor, &bench.config(guest_type, &format!("{guest_type:?}-{number}"))).unwrap();
+            bench
+                .start(&hypervisor, &bench.config(guest_type, &format!("{guest_type:?}-{number}")))
+                .unwrap();
             bench.host.calls()
         };
         // Whether the hypervisor has NoXS is asked once.

@@ -1,8 +1,8 @@
-//! Processes that die at each of their calls, killed as they would be on a real host: no Drop runs, the kernel lets their
-//! locks go. What they leave is found by the next process.
+//! Processes that die at each of their calls, killed as they would be on a real host: no Drop runs,
+//! the kernel lets their locks go. What they leave is found by the next process.
 //!
-//! The test program starts itself again for each of them: the child loads the fake host from a file, and writes it
-//! there again in the moment of its death.
+//! The test program starts itself again for each of them: the child loads the fake host from a
+//! file, and writes it there again in the moment of its death.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -44,7 +44,13 @@ struct Order {
 
 impl Order {
     fn new(bench: &Bench, deed: Deed, dies: u64, when: When) -> Self {
-        Self { folder: bench.folder().to_owned(), deed, fails: None, dies, after: when == When::After }
+        Self {
+            folder: bench.folder().to_owned(),
+            deed,
+            fails: None,
+            dies,
+            after: when == When::After,
+        }
     }
 
     fn host_file(&self) -> PathBuf {
@@ -60,7 +66,8 @@ impl Order {
             .output()
             .unwrap();
         let died = child.status.signal() == Some(libc::SIGKILL);
-        let said = String::from_utf8_lossy(&child.stdout).into_owned() + &String::from_utf8_lossy(&child.stderr);
+        let said = String::from_utf8_lossy(&child.stdout).into_owned()
+            + &String::from_utf8_lossy(&child.stderr);
         assert!(died || child.status.success(), "{self:?}: {:?}\n{said}", child.status);
         (FakeHost::load(&self.host_file()).unwrap(), died)
     }
@@ -78,7 +85,8 @@ impl Order {
         match self.deed {
             Deed::Create { pvh } => {
                 let guest_type = if pvh { GuestType::Pvh } else { GuestType::Pv };
-                let created = common::start(&hypervisor, &common::config(&self.folder, guest_type, NAME));
+                let created =
+                    common::start(&hypervisor, &common::config(&self.folder, guest_type, NAME));
                 assert_eq!(created.is_err(), self.fails.is_some(), "{created:?}");
             }
             Deed::Reap => assert_eq!(hypervisor.reap().unwrap().len(), 1),
@@ -92,7 +100,8 @@ impl Order {
     }
 }
 
-/// Not a test by itself: the other tests start this program again with an order, which this one carries out.
+/// Not a test by itself: the other tests start this program again with an order, which this one
+/// carries out.
 #[test]
 fn child() {
     if let Ok(order) = env::var(ORDER) {
@@ -117,15 +126,22 @@ fn clean_up(host: &FakeHost, bench: &Bench, before: &Picture, context: &str) {
     assert!(hypervisor.reap().unwrap().is_empty(), "{context}: reaped twice");
     // Nothing stands in the way of the next guest.
     let config = bench.config(GuestType::Pv, NAME);
-    common::start(&hypervisor, &config).unwrap_or_else(|error| panic!("{context}: {error}")).destroy().unwrap();
+    common::start(&hypervisor, &config)
+        .unwrap_or_else(|error| panic!("{context}: {error}"))
+        .destroy()
+        .unwrap();
     before.assert_same(&picture(host, bench), format_args!("{context}, then again"));
 }
 
 fn assert_whole(guest: &h2::Domain, host: &FakeHost, context: &str) {
-    let config = guest.config().unwrap().unwrap_or_else(|| panic!("{context}: the guest has no record"));
+    let config =
+        guest.config().unwrap().unwrap_or_else(|| panic!("{context}: the guest has no record"));
     let info = guest.info().unwrap();
     assert_eq!(config.uuid, Some(info.handle), "{context}");
-    assert!(host.guest(guest.id()).is_some_and(|guest| guest.runs()), "{context}: the guest does not run");
+    assert!(
+        host.guest(guest.id()).is_some_and(|guest| guest.runs()),
+        "{context}: the guest does not run"
+    );
 }
 
 #[test]
@@ -148,7 +164,8 @@ fn builders_die_on(make: fn() -> Bench) {
                 let deed = Deed::Create { pvh: guest_type == GuestType::Pvh };
                 let order = Order::new(&bench, deed, n, when);
                 let (host, died) = order.run(&bench.host);
-                let context = format!("a builder of a {guest_type:?} guest that died {when:?} call {n}");
+                let context =
+                    format!("a builder of a {guest_type:?} guest that died {when:?} call {n}");
                 whole += u32::from(
                     host.open(&bench.state())
                         .unwrap()
@@ -199,8 +216,9 @@ fn builders_die_while_undoing_on(make: fn() -> Bench) {
                     let deed = Deed::Create { pvh: guest_type == GuestType::Pvh };
                     let order = Order { fails: Some(fails), ..Order::new(&bench, deed, n, when) };
                     let (host, died) = order.run(&bench.host);
-                    let context =
-                        format!("a {guest_type:?} guest's {operation} failed, its builder died {when:?} call {n}");
+                    let context = format!(
+                        "a {guest_type:?} guest's {operation} failed, its builder died {when:?} call {n}"
+                    );
                     clean_up(&host, &bench, &before, &context);
                     if !died {
                         break;
@@ -242,7 +260,9 @@ fn reapers_die_on(make: fn() -> Bench) {
                 let (host, died) = Order::new(&bench, deed, calls, When::Before).run(&bench.host);
                 assert!(died);
                 let (host, died) = Order::new(&bench, Deed::Reap, n, when).run(&host);
-                let context = format!("a {guest_type:?} guest's builder died, and its reaper {when:?} call {n}");
+                let context = format!(
+                    "a {guest_type:?} guest's builder died, and its reaper {when:?} call {n}"
+                );
                 clean_up(&host, &bench, &before, &context);
                 if !died {
                     assert!(n > 5, "only {n} calls");
@@ -253,7 +273,8 @@ fn reapers_die_on(make: fn() -> Bench) {
     }
 }
 
-/// Whoever destroys a guest dies at it: the next one who destroys it, or looks at the list, brings it to its end.
+/// Whoever destroys a guest dies at it: the next one who destroys it, or looks at the list, brings
+/// it to its end.
 #[test]
 fn destroyers_die() {
     destroyers_die_on(Bench::new);
@@ -313,7 +334,8 @@ fn restarters_die_on(make: fn() -> Bench) {
             let hypervisor = host.open(&bench.state()).unwrap();
             hypervisor.reap().unwrap_or_else(|error| panic!("{context}: {error}"));
             for ended in hypervisor.ended().unwrap() {
-                let outcome = ended.carry_out().unwrap_or_else(|error| panic!("{context}: {error}"));
+                let outcome =
+                    ended.carry_out().unwrap_or_else(|error| panic!("{context}: {error}"));
                 assert!(matches!(outcome, Outcome::Restarted(_)), "{context}: {outcome:?}");
             }
             let again = hypervisor.find(NAME).unwrap_or_else(|error| panic!("{context}: {error}"));
@@ -354,7 +376,8 @@ fn live_builders_are_left_alone() {
     let shell = hypervisor.create(&bench.config(GuestType::Pv, NAME)).unwrap();
     let other: Hypervisor = bench.open();
     assert!(other.reap().unwrap().is_empty());
-    let error = other.create(&bench.config(GuestType::Pv, NAME)).map(|shell| shell.id()).unwrap_err();
+    let error =
+        other.create(&bench.config(GuestType::Pv, NAME)).map(|shell| shell.id()).unwrap_err();
     assert_eq!(error.kind(), h2::ErrorKind::InUse, "{error}");
     let image = h2::BootImage::open(&bench.config(GuestType::Pv, NAME)).unwrap();
     let guest = shell.boot(&image).unwrap();
@@ -366,9 +389,13 @@ fn live_builders_are_left_alone() {
 fn one_that_cannot_be_undone_does_not_hide_the_others() {
     let bench = Bench::new();
     let before = bench.picture();
-    // A child dies at populate; another with another bench's name would take the same name, which is free by now.
-    let at =
-        u64::try_from(log(&bench, GuestType::Pv).iter().position(|&call| call == "populate").unwrap()).unwrap() + 1;
+    // A child dies at populate; another with another bench's name would take the same name, which
+    // is free by now.
+    let at = u64::try_from(
+        log(&bench, GuestType::Pv).iter().position(|&call| call == "populate").unwrap(),
+    )
+    .unwrap()
+        + 1;
     let mut host = bench.host.clone();
     for _ in 0..3 {
         let died;

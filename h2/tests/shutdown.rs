@@ -98,7 +98,10 @@ fn without_a_bound() {
     let hypervisor = bench.open();
     let guest = bench.guest(&hypervisor, NAME);
     bench.host.set_reaction(guest.id(), Reaction::Obey);
-    assert_eq!(guest.shutdown(ShutdownRequest::PowerOff, Duration::MAX).unwrap(), ShutdownReason::PowerOff);
+    assert_eq!(
+        guest.shutdown(ShutdownRequest::PowerOff, Duration::MAX).unwrap(),
+        ShutdownReason::PowerOff
+    );
     assert_eq!(guest.wait_for_shutdown(Some(Duration::MAX)).unwrap(), ShutdownReason::PowerOff);
 }
 
@@ -138,7 +141,9 @@ fn asking_fails() {
         let log = bench.host.log();
         let done = bench.host.calls() < n;
         bench.host.clear_plan();
-        let unwatch = log.get(usize::try_from(n).unwrap() - 1).is_some_and(|call| call.operation == "unwatch");
+        let unwatch = log
+            .get(usize::try_from(n).unwrap() - 1)
+            .is_some_and(|call| call.operation == "unwatch");
         assert_eq!(failed, !done && !unwatch, "call {n}: {log:?}");
         // A watch that cannot be taken back is logged, and is harmless.
         assert!(unwatch || bench.host.snapshot().watches.is_empty(), "call {n}: {log:?}");

@@ -62,7 +62,9 @@ pub fn create(config: &str, options: &[&str]) -> Vec<Created> {
     let line = output.line.clone();
     let text = output.ok();
     text.lines()
-        .map(|text| serde_json::from_str(text).unwrap_or_else(|error| panic!("{line}: {error} in {text}")))
+        .map(|text| {
+            serde_json::from_str(text).unwrap_or_else(|error| panic!("{line}: {error} in {text}"))
+        })
         .collect()
 }
 

@@ -9,7 +9,8 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
-/// How long a program may run. The emulated host may be slow, and some commands are about a hundred guests; only one that hangs gets here.
+/// How long a program may run. The emulated host may be slow, and some commands are about a hundred
+/// guests; only one that hangs gets here.
 pub const LIMIT: Duration = Duration::from_secs(600);
 
 /// What a program said and how it ended.
@@ -28,7 +29,8 @@ pub fn run(words: &[&str]) -> Output {
     run_within(LIMIT, words, "")
 }
 
-/// Runs a program to its end with this standard input; if it takes longer than `limit`, it is killed and the test fails.
+/// Runs a program to its end with this standard input; if it takes longer than `limit`, it is
+/// killed and the test fails.
 #[track_caller]
 pub fn run_within(limit: Duration, words: &[&str], input: &str) -> Output {
     let line = words.join(" ");
@@ -81,7 +83,8 @@ impl Output {
         self.stdout
     }
 
-    /// Its message, if it failed with this code and said why in one line of its own. Warnings before it do not count.
+    /// Its message, if it failed with this code and said why in one line of its own. Warnings
+    /// before it do not count.
     #[track_caller]
     pub fn fails(self, code: i32) -> String {
         assert_eq!(self.code(), Some(code), "{}", self.report());

@@ -1,4 +1,5 @@
-//! What guests print, as xenconsoled logs it, or xendevd for guests on the NoXS plane: a witness that needs no terminal and misses nothing.
+//! What guests print, as xenconsoled logs it, or xendevd for guests on the NoXS plane: a witness
+//! that needs no terminal and misses nothing.
 
 use std::fs;
 use std::path::PathBuf;
@@ -23,11 +24,13 @@ pub fn noxs_log(name: &str) -> PathBuf {
 
 /// What the guest of this name has printed so far.
 pub fn text(name: &str) -> String {
-    let read = |path: PathBuf| fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    let read =
+        |path: PathBuf| fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     read(log(name)).unwrap_or_default() + &read(noxs_log(name)).unwrap_or_default()
 }
 
-/// Forgets what earlier guests of this name have printed. The file stays, since the daemon may have it open.
+/// Forgets what earlier guests of this name have printed. The file stays, since the daemon may have
+/// it open.
 pub fn clear(name: &str) {
     for path in [log(name), noxs_log(name)] {
         if let Ok(file) = fs::OpenOptions::new().write(true).open(path) {
@@ -47,6 +50,9 @@ pub fn wait_for(name: &str, part: &str) -> String {
 pub fn wait_for_nth(name: &str, part: &str, count: usize) -> String {
     wait_until(&format!("{name} has not printed {part:?} {count} times"), || {
         let text = text(name);
-        text.lines().filter(|line| line.contains(part)).nth(count - 1).map(|line| line.trim().to_owned())
+        text.lines()
+            .filter(|line| line.contains(part))
+            .nth(count - 1)
+            .map(|line| line.trim().to_owned())
     })
 }

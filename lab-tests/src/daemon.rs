@@ -15,7 +15,8 @@ pub struct Daemon {
     pub pid: Pid,
 }
 
-/// The daemons whose open files must not grow. The lab runs Debian's, whose xenstored is the one in OCaml; a host for NoXS need not have it.
+/// The daemons whose open files must not grow. The lab runs Debian's, whose xenstored is the one in
+/// OCaml; a host for NoXS need not have it.
 pub fn all() -> Vec<Daemon> {
     if noxs::host() && !noxs::xenstored_runs() {
         return vec![xendevd()];
@@ -53,10 +54,12 @@ fn find(names: &[&'static str]) -> Option<Daemon> {
 }
 
 impl Daemon {
-    /// Its open files: how many of each kind. Sockets, pipes and the like are told by their kind, not by their number.
+    /// Its open files: how many of each kind. Sockets, pipes and the like are told by their kind,
+    /// not by their number.
     pub fn open_files(&self) -> Vec<String> {
         let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
-        for entry in fs::read_dir(format!("/proc/{}/fd", self.pid)).unwrap().filter_map(Result::ok) {
+        for entry in fs::read_dir(format!("/proc/{}/fd", self.pid)).unwrap().filter_map(Result::ok)
+        {
             // One that is closed meanwhile does not count.
             let Ok(target) = fs::read_link(entry.path()) else { continue };
             let target = target.to_string_lossy().into_owned();

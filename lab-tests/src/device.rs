@@ -1,4 +1,5 @@
-//! Devices by hand: their nodes as a toolstack writes them, so that a test can make any device, right or wrong, for a guest that exists.
+//! Devices by hand: their nodes as a toolstack writes them, so that a test can make any device,
+//! right or wrong, for a guest that exists.
 
 use std::fs;
 use std::path::Path;
@@ -23,7 +24,13 @@ impl Device {
     pub fn vbd(domain: u16, number: u32, params: &str, mode: &str) -> Self {
         let device = Self { class: "vbd", domain, number };
         device.write(
-            &[("params", params), ("mode", mode), ("type", "phy"), ("script", "block"), ("device-type", "disk")],
+            &[
+                ("params", params),
+                ("mode", mode),
+                ("type", "phy"),
+                ("script", "block"),
+                ("device-type", "disk"),
+            ],
             &[("virtual-device", &number.to_string()), ("device-type", "disk")],
         );
         device
@@ -37,7 +44,13 @@ impl Device {
         let mac = format!("00:16:3e:00:{:02x}:{number:02x}", domain % 256);
         // netback refuses a device without a script.
         let script = ("script", "/etc/xen/scripts/vif-bridge");
-        let backend = [("bridge", bridge), ("handle", &handle), ("mac", &mac), ("hotplug-status", ""), script];
+        let backend = [
+            ("bridge", bridge),
+            ("handle", &handle),
+            ("mac", &mac),
+            ("hotplug-status", ""),
+            script,
+        ];
         device.write(&[&backend[..], more].concat(), &[("handle", &handle), ("mac", &mac)]);
         device
     }
@@ -54,7 +67,10 @@ impl Device {
         };
         add(&front, &[("backend", &back), ("backend-id", "0")]);
         add(&front, frontend);
-        add(&back, &[("frontend", &front), ("frontend-id", &id), ("online", "1"), ("toolstack", "chaos")]);
+        add(
+            &back,
+            &[("frontend", &front), ("frontend-id", &id), ("online", "1"), ("toolstack", "chaos")],
+        );
         add(&back, backend);
         add(&front, &[("state", "1")]);
         add(&back, &[("state", "1")]);
@@ -95,8 +111,14 @@ impl Device {
     #[track_caller]
     fn answer(&self) -> Result<(), String> {
         let what = format!("nobody has answered for {}", self.sysname());
-        let status = wait::wait_until(&what, || self.node("hotplug-status").filter(|status| !status.is_empty()));
-        if status == "connected" { Ok(()) } else { Err(self.node("hotplug-error").unwrap_or_default()) }
+        let status = wait::wait_until(&what, || {
+            self.node("hotplug-status").filter(|status| !status.is_empty())
+        });
+        if status == "connected" {
+            Ok(())
+        } else {
+            Err(self.node("hotplug-error").unwrap_or_default())
+        }
     }
 
     /// Takes it away and waits until the kernel has.
@@ -112,7 +134,9 @@ impl Drop for Device {
     fn drop(&mut self) {
         if std::thread::panicking() {
             // Without another panic, and without waiting.
-            let _ = std::process::Command::new("xenstore-rm").args([self.backend(), self.frontend()]).status();
+            let _ = std::process::Command::new("xenstore-rm")
+                .args([self.backend(), self.frontend()])
+                .status();
         } else {
             self.remove();
         }
@@ -128,12 +152,17 @@ pub fn frontend_key(domain: u16, class: &str, id: u32, key: &str) -> Option<Stri
     xenstore::read(&format!("/local/domain/{domain}/device/{class}/{id}/{key}"))
 }
 
-/// The states of the two ends of a device, the backend's first, on whichever plane the guest is: two numbers of io/xenbus.h.
+/// The states of the two ends of a device, the backend's first, on whichever plane the guest is:
+/// two numbers of io/xenbus.h.
 #[track_caller]
 pub fn states(domain: u16, class: &str, id: u32) -> String {
     if noxs::serves(domain) {
         let device = format!("{domain} {class} {id}: ");
-        return noxs::list().iter().find_map(|line| line.strip_prefix(&device)).unwrap_or_default().to_owned();
+        return noxs::list()
+            .iter()
+            .find_map(|line| line.strip_prefix(&device))
+            .unwrap_or_default()
+            .to_owned();
     }
     let backend = xenstore::read(&format!("/local/domain/0/backend/{class}/{domain}/{id}/state"));
     let frontend = frontend_key(domain, class, id, "state");
@@ -147,15 +176,22 @@ pub const CONNECTED: &str = "4 4";
 pub fn loops_on(file: &str) -> Vec<u32> {
     let entries = fs::read_dir("/sys/block").unwrap().filter_map(Result::ok);
     let on_file = entries.filter(|entry| {
-        fs::read_to_string(entry.path().join("loop/backing_file")).is_ok_and(|path| path.trim_end() == file)
+        fs::read_to_string(entry.path().join("loop/backing_file"))
+            .is_ok_and(|path| path.trim_end() == file)
     });
-    on_file.filter_map(|entry| entry.file_name().to_str()?.strip_prefix("loop")?.parse().ok()).collect()
+    on_file
+        .filter_map(|entry| entry.file_name().to_str()?.strip_prefix("loop")?.parse().ok())
+        .collect()
 }
 
 /// The interfaces in a bridge.
 pub fn ports_of(bridge: &str) -> Vec<String> {
-    let entries = fs::read_dir(format!("/sys/class/net/{bridge}/brif")).into_iter().flatten().filter_map(Result::ok);
-    let mut names: Vec<String> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    let entries = fs::read_dir(format!("/sys/class/net/{bridge}/brif"))
+        .into_iter()
+        .flatten()
+        .filter_map(Result::ok);
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
     names.sort();
     names
 }

@@ -64,24 +64,35 @@ pub fn through(address: &str, length: usize) {
     let (mut noise, mut expected, mut chunk) = (Noise::new(1), vec![0; CHUNK], vec![0; CHUNK]);
     for got in (0..length).step_by(CHUNK) {
         let size = CHUNK.min(length - got);
-        stream.read_exact(&mut chunk[..size]).unwrap_or_else(|error| panic!("{address}: {error} after {got} bytes"));
+        stream
+            .read_exact(&mut chunk[..size])
+            .unwrap_or_else(|error| panic!("{address}: {error} after {got} bytes"));
         noise.fill(&mut expected[..size]);
-        assert!(chunk[..size] == expected[..size], "{address}: other bytes came back between {got} and {}", got + size);
+        assert!(
+            chunk[..size] == expected[..size],
+            "{address}: other bytes came back between {got} and {}",
+            got + size
+        );
     }
     assert_eq!(stream.read(&mut chunk).unwrap(), 0, "{address}: more came back than was sent");
     sending.join().unwrap();
 }
 
-/// Has a Linux guest send so many bytes to an echo service and compare what comes back, by checksum.
+/// Has a Linux guest send so many bytes to an echo service and compare what comes back, by
+/// checksum.
 #[track_caller]
 pub fn from_guest(shell: &mut Shell, to: &str, port: u16, length: usize) {
     const PIECE: usize = 1_000_000;
     let count = length / PIECE;
-    // busybox's nc itself sends a KiB at a time. With -e it leaves the socket to a program, and cat sends 64 KiB.
+    // busybox's nc itself sends a KiB at a time. With -e it leaves the socket to a program, and cat
+    // sends 64 KiB.
     shell.run(&format!("head -c {PIECE} /dev/urandom >/tmp/piece"));
     shell.run(&format!("echo 'for i in $(seq {count}); do cat /tmp/piece; done' >/tmp/pieces"));
-    let back = format!("dd bs={PIECE} count={count} iflag=fullblock 2>/dev/null | sha256sum >/tmp/back");
-    shell.run(&format!("printf '#!/bin/sh\nsh /tmp/pieces & {back}\n' >/tmp/both; chmod 755 /tmp/both"));
+    let back =
+        format!("dd bs={PIECE} count={count} iflag=fullblock 2>/dev/null | sha256sum >/tmp/back");
+    shell.run(&format!(
+        "printf '#!/bin/sh\nsh /tmp/pieces & {back}\n' >/tmp/both; chmod 755 /tmp/both"
+    ));
     let sum = shell.run("sh /tmp/pieces | sha256sum");
     shell.run(&format!("nc {to} {port} -e /tmp/both"));
     assert_eq!(shell.run("cat /tmp/back"), sum, "{to}:{port}");

@@ -1,4 +1,5 @@
-//! The grants of the host as the hypervisor counts them, by its debug key `g`: a witness that needs no xenstored.
+//! The grants of the host as the hypervisor counts them, by its debug key `g`: a witness that needs
+//! no xenstored.
 
 use crate::xl::xl;
 
@@ -7,9 +8,11 @@ use crate::xl::xl;
 pub struct Grants {
     /// Grants of any domain that another one has mapped.
     pub mapped: usize,
-    /// The frames of dom0's own table: 512 grants each. It grows when all are given away, and never shrinks.
+    /// The frames of dom0's own table: 512 grants each. It grows when all are given away, and
+    /// never shrinks.
     pub frames: u64,
-    /// The frames in which Xen tracks what dom0 has mapped of other domains. As many as there were ever needed at once: dom0 keeps them.
+    /// The frames in which Xen tracks what dom0 has mapped of other domains. As many as there were
+    /// ever needed at once: dom0 keeps them.
     pub maptrack: u64,
 }
 
@@ -19,7 +22,8 @@ pub fn now() -> Grants {
     let answer = ask();
     let lines = || answer.lines();
     let parsed = || {
-        // Behind "grant-table for remote d0 (v1)" comes "1 frames (64 max), 0 maptrack frames (1024 max)".
+        // Behind "grant-table for remote d0 (v1)" comes "1 frames (64 max), 0 maptrack frames (1024
+        // max)".
         let line = lines().skip_while(|line| !line.contains(" remote d0 ")).nth(1)?;
         let (table, maptrack) = line.split_once("), ")?;
         let number = |text: &str| text.split(' ').next()?.parse().ok();
@@ -32,7 +36,8 @@ pub fn now() -> Grants {
     parsed().unwrap_or_else(|| panic!("not an answer to the debug key g: {answer}"))
 }
 
-/// The frame that dom0 has granted under this reference, if somebody has it mapped: its number as Xen prints it.
+/// The frame that dom0 has granted under this reference, if somebody has it mapped: its number as
+/// Xen prints it.
 #[track_caller]
 pub fn frame(reference: u32) -> Option<String> {
     let answer = ask();
@@ -51,6 +56,12 @@ pub fn frame(reference: u32) -> Option<String> {
 fn ask() -> String {
     xl(&["debug-keys", "g"]).ok();
     let said = xl(&["dmesg"]).ok();
-    let (_, answer) = said.rsplit_once("key 'g' pressed").expect("Xen's ring of messages has room for the answer");
-    answer.lines().map(|line| line.trim_start_matches("(XEN)").trim()).collect::<Vec<_>>().join("\n")
+    let (_, answer) = said
+        .rsplit_once("key 'g' pressed")
+        .expect("Xen's ring of messages has room for the answer");
+    answer
+        .lines()
+        .map(|line| line.trim_start_matches("(XEN)").trim())
+        .collect::<Vec<_>>()
+        .join("\n")
 }

@@ -12,11 +12,13 @@ use crate::{daemon, grants, noxs, xenstore, xl};
 
 /// The state directory of chaos.
 const STATE: &str = "/run/lightvm";
-/// Its two files that belong to no guest: the lock, and what a change is made in, of which a killed process may leave one.
+/// Its two files that belong to no guest: the lock, and what a change is made in, of which a killed
+/// process may leave one.
 const STATE_FILES: &[&str] = &["/run/lightvm/lock", "/run/lightvm/new"];
 const OWN_STATE: &str = "/run/lightvm-lab-tests";
 
-/// Empty folders of Xenstore that belong to no guest: whoever makes a device first makes them, and libxl removes some of them with the last.
+/// Empty folders of Xenstore that belong to no guest: whoever makes a device first makes them, and
+/// libxl removes some of them with the last.
 const SHARED_FOLDERS: &[&str] = &[
     "/libxl",
     "/vm",
@@ -28,7 +30,8 @@ const SHARED_FOLDERS: &[&str] = &[
 
 const PAGE_KIB: u64 = 4;
 
-/// How long the host may take to let go of what a guest had: Xen frees a dead domain's memory later, daemons close files when they hear of it.
+/// How long the host may take to let go of what a guest had: Xen frees a dead domain's memory
+/// later, daemons close files when they hear of it.
 const SETTLE: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_millis(30);
 
@@ -49,8 +52,8 @@ impl Host {
         Self::taken(true)
     }
 
-    /// Without xl, which takes longer than a guest's life: for tests that look again and again. What xl would show is asked of the
-    /// hypervisor directly.
+    /// Without xl, which takes longer than a guest's life: for tests that look again and again.
+    /// What xl would show is asked of the hypervisor directly.
     #[track_caller]
     pub fn quick() -> Self {
         Self::taken(false)
@@ -75,7 +78,8 @@ impl Host {
             parts.insert(format!("open files of {}", daemon.name), files);
         }
         {
-            // With a state directory of its own: listing forgets records of guests that are gone, and those in use are looked at here.
+            // With a state directory of its own: listing forgets records of guests that are gone,
+            // and those in use are looked at here.
             let hypervisor = Options::default().state_dir(OWN_STATE).open().unwrap();
             let domains = hypervisor.list().unwrap();
             let lines = domains.iter().map(|domain| {
@@ -91,7 +95,9 @@ impl Host {
         parts.insert(STATE.to_owned(), state);
         if has_xenstore {
             let mut nodes = xenstore::tree("/");
-            nodes.retain(|line| !SHARED_FOLDERS.iter().any(|folder| line.starts_with(&format!("{folder} = \"\""))));
+            nodes.retain(|line| {
+                !SHARED_FOLDERS.iter().any(|folder| line.starts_with(&format!("{folder} = \"\"")))
+            });
             parts.insert("xenstore-ls".to_owned(), nodes);
         }
         if noxs::host() {
@@ -107,17 +113,21 @@ impl Host {
         parts.insert("backends".to_owned(), names_in("/sys/bus/xen-backend/devices"));
         parts.insert("loop devices".to_owned(), loop_devices());
         if whole && has_xenstore {
-            let lines = xl::list()
-                .into_iter()
-                .map(|row| format!("{} {} {} MiB, {} vcpus", row.name, row.id, row.memory_mib, row.vcpus));
+            let lines = xl::list().into_iter().map(|row| {
+                format!("{} {} {} MiB, {} vcpus", row.name, row.id, row.memory_mib, row.vcpus)
+            });
             parts.insert("xl list".to_owned(), lines.collect());
-            parts.insert("xl info: free memory in MiB".to_owned(), vec![xl::free_memory().to_string()]);
+            parts.insert(
+                "xl info: free memory in MiB".to_owned(),
+                vec![xl::free_memory().to_string()],
+            );
         }
         Self { parts, free, slack: 0, whole }
     }
 
-    /// Lets so much free memory be gone, or be there again, in KiB. Where many guests lived at once, Xen's own heap has grown and has holes,
-    /// or has lost some that it had; a page for each guest would still show.
+    /// Lets so much free memory be gone, or be there again, in KiB. Where many guests lived at
+    /// once, Xen's own heap has grown and has holes, or has lost some that it had; a page for
+    /// each guest would still show.
     pub fn with_slack(mut self, kib: u64) -> Self {
         self.slack = kib;
         self
@@ -130,7 +140,9 @@ impl Host {
             let _ = writeln!(text, "free memory: {} KiB before, {} KiB now", self.free, now.free);
         }
         for (title, before) in &self.parts {
-            let Some(after) = now.parts.get(title).filter(|after| *after != before) else { continue };
+            let Some(after) = now.parts.get(title).filter(|after| *after != before) else {
+                continue;
+            };
             let _ = writeln!(text, "{title}:");
             for line in before.iter().filter(|line| !after.contains(line)) {
                 let _ = writeln!(text, "  - {line}");
@@ -151,15 +163,20 @@ impl Host {
             if difference.is_empty() {
                 return;
             }
-            assert!(start.elapsed() < SETTLE, "the host is not as it was; after {after}:\n{difference}");
+            assert!(
+                start.elapsed() < SETTLE,
+                "the host is not as it was; after {after}:\n{difference}"
+            );
             std::thread::sleep(LOOK);
         }
     }
 }
 
-/// Waits until the daemons have closed what earlier commands opened: until their files are the same for a while.
+/// Waits until the daemons have closed what earlier commands opened: until their files are the same
+/// for a while.
 fn settle() {
-    let files = || -> Vec<Vec<String>> { daemon::all().iter().map(daemon::Daemon::open_files).collect() };
+    let files =
+        || -> Vec<Vec<String>> { daemon::all().iter().map(daemon::Daemon::open_files).collect() };
     let start = Instant::now();
     let (mut before, mut same) = (files(), 0);
     while same < 3 && start.elapsed() < SETTLE {
@@ -172,16 +189,21 @@ fn settle() {
 
 /// The names of what is in a folder, in order.
 fn names_in(folder: &str) -> Vec<String> {
-    let entries = fs::read_dir(folder).map(|entries| entries.filter_map(Result::ok).collect::<Vec<_>>());
-    let mut names: Vec<_> =
-        entries.unwrap_or_default().iter().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    let entries =
+        fs::read_dir(folder).map(|entries| entries.filter_map(Result::ok).collect::<Vec<_>>());
+    let mut names: Vec<_> = entries
+        .unwrap_or_default()
+        .iter()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
     names.sort();
     names
 }
 
 /// The loop devices that have something below them, and what.
 fn loop_devices() -> Vec<String> {
-    let below = |name: &String| fs::read_to_string(format!("/sys/block/{name}/loop/backing_file")).ok();
+    let below =
+        |name: &String| fs::read_to_string(format!("/sys/block/{name}/loop/backing_file")).ok();
     names_in("/sys/block")
         .iter()
         .filter_map(|name| below(name).map(|file| format!("{name} over {}", file.trim_end())))

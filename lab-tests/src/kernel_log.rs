@@ -1,4 +1,5 @@
-//! What dom0's kernel says of itself: its log, and on a kernel with lockdep and kmemleak (`lab run --debug-kernel`) what these found.
+//! What dom0's kernel says of itself: its log, and on a kernel with lockdep and kmemleak (`lab run
+//! --debug-kernel`) what these found.
 
 use std::fs;
 use std::time::Duration;
@@ -23,9 +24,11 @@ const COMPLAINTS: &[&str] = &[
 
 /// What is no complaint, or not about us.
 const KNOWN: &[&str] = &[
-    // blkback's own, about a ring that it could not map: any frontend has it warn, on either plane.
+    // blkback's own, about a ring that it could not map: any frontend has it warn, on either
+    // plane.
     "xen_blkif_disconnect",
-    // The kernel's own as well: gnttab_unmap_refs_sync() has work on its stack and does not say so. Such work is no fault by itself.
+    // The kernel's own as well: gnttab_unmap_refs_sync() has work on its stack and does not say
+    // so. Such work is no fault by itself.
     "but NOT annotated",
     "lookup_object_or_alloc",
 ];
@@ -52,13 +55,16 @@ const LEAK_AGE: Duration = Duration::from_secs(6);
 #[track_caller]
 pub fn lockdep(name: &str) -> u64 {
     let path = "/proc/lockdep_stats";
-    let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("cannot read {path}: {error}"));
+    let text =
+        fs::read_to_string(path).unwrap_or_else(|error| panic!("cannot read {path}: {error}"));
     let line = text.lines().find(|line| line.trim_start().starts_with(name));
-    let value = line.and_then(|line| line.split(':').nth(1)?.split_whitespace().next()?.parse().ok());
+    let value =
+        line.and_then(|line| line.split(':').nth(1)?.split_whitespace().next()?.parse().ok());
     value.unwrap_or_else(|| panic!("{path} does not say {name}:\n{text}"))
 }
 
-/// What kmemleak takes for lost, but for what the kernel itself loses. A block has to be found without a reference by two scans.
+/// What kmemleak takes for lost, but for what the kernel itself loses. A block has to be found
+/// without a reference by two scans.
 #[track_caller]
 pub fn leaks() -> Vec<String> {
     let path = "/sys/kernel/debug/kmemleak";
@@ -66,8 +72,10 @@ pub fn leaks() -> Vec<String> {
         fs::write(path, "scan").unwrap_or_else(|error| panic!("cannot write {path}: {error}"));
         std::thread::sleep(LEAK_AGE);
     }
-    let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("cannot read {path}: {error}"));
-    // xenbus_dev_probe() forgets the path of the other end when the driver's probe fails, on either plane.
+    let text =
+        fs::read_to_string(path).unwrap_or_else(|error| panic!("cannot read {path}: {error}"));
+    // xenbus_dev_probe() forgets the path of the other end when the driver's probe fails, on either
+    // plane.
     let known = |block: &&str| block.contains("xenbus_read_otherend_details");
     let blocks = text.split("unreferenced object").skip(1);
     blocks.filter(|block| !known(block)).map(str::to_owned).collect()

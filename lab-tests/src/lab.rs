@@ -17,8 +17,8 @@ const GUESTS: &str = "/guests";
 
 static WARM: Once = Once::new();
 
-/// A test's place in the lab: a folder for its files, and a prefix for the names of its guests. When it is dropped, also by a
-/// failure, every guest with that prefix is destroyed.
+/// A test's place in the lab: a folder for its files, and a prefix for the names of its guests.
+/// When it is dropped, also by a failure, every guest with that prefix is destroyed.
 #[derive(Debug)]
 pub struct Lab {
     folder: TempDir,
@@ -26,23 +26,29 @@ pub struct Lab {
 }
 
 impl Lab {
-    /// Fails unless this is dom0 of the lab: what follows creates and destroys guests and stops daemons.
+    /// Fails unless this is dom0 of the lab: what follows creates and destroys guests and stops
+    /// daemons.
     #[track_caller]
     pub fn new(prefix: &str) -> Self {
         assert!(
             Path::new("/dev/xen/privcmd").exists() && Path::new("/usr/lib/lightvm-lab").is_dir(),
             "this test needs the lab's dom0: run `cargo xtask test`"
         );
-        let lab = Self { folder: TempDir::with_prefix("lab-test-").unwrap(), prefix: format!("{prefix}-") };
+        let lab = Self {
+            folder: TempDir::with_prefix("lab-test-").unwrap(),
+            prefix: format!("{prefix}-"),
+        };
         lab.remove_guests();
         WARM.call_once(|| lab.warm_up());
         lab
     }
 
-    /// The first guest of a host makes folders, in Xenstore and in /run, that stay; with the first that ends by itself, xendevd opens what it
-    /// keeps.
+    /// The first guest of a host makes folders, in Xenstore and in /run, that stay; with the first
+    /// that ends by itself, xendevd opens what it keeps.
     fn warm_up(&self) {
-        let name = self.create_with("hello-pv", "first", &serde_json::json!({"cmdline": "exit"}), &[]).name;
+        let name = self
+            .create_with("hello-pv", "first", &serde_json::json!({"cmdline": "exit"}), &[])
+            .name;
         until(&format!("{name} is not removed"), || chaos::find(&name).is_none());
     }
 
@@ -70,8 +76,8 @@ impl Lab {
         path
     }
 
-    /// The configuration /guests/BASE.json under the name `name`, with the keys of `changes` in place of its own; null takes a key out.
-    /// Returns the file's path.
+    /// The configuration /guests/BASE.json under the name `name`, with the keys of `changes` in
+    /// place of its own; null takes a key out. Returns the file's path.
     #[track_caller]
     pub fn config(&self, base: &str, name: &str, changes: &Value) -> String {
         let path = format!("{GUESTS}/{base}.json");
@@ -97,7 +103,13 @@ impl Lab {
 
     /// Creates one guest with changes to the configuration, and options of `chaos create`.
     #[track_caller]
-    pub fn create_with(&self, base: &str, name: &str, changes: &Value, options: &[&str]) -> Created {
+    pub fn create_with(
+        &self,
+        base: &str,
+        name: &str,
+        changes: &Value,
+        options: &[&str],
+    ) -> Created {
         let config = self.config(base, name, changes);
         let mut created = chaos::create(&config, options);
         assert_eq!(created.len(), 1, "{created:?}");
@@ -139,7 +151,8 @@ impl Lab {
         self.file(&format!("{full}.cfg"), text)
     }
 
-    /// Destroys what this test has made. Called from drop, too, where a panic would hide the first one.
+    /// Destroys what this test has made. Called from drop, too, where a panic would hide the first
+    /// one.
     fn remove_guests(&self) {
         let removed = || -> Result<(), h2::Error> {
             for guest in Hypervisor::open()?.list()? {

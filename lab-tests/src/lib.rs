@@ -1,13 +1,19 @@
-//! What the tests of behaviour on real Xen share. The tests themselves are in `tests/`, one file a suite; `cargo xtask test` builds
-//! them, copies them into dom0 of the lab and runs them there as root, one at a time.
+//! What the tests of behaviour on real Xen share. The tests themselves are in `tests/`, one file a
+//! suite; `cargo xtask test` builds them, copies them into dom0 of the lab and runs them there as
+//! root, one at a time.
 //!
-//! - [`Lab`] is what every test starts with: it refuses to run anywhere else, names the test's guests, and removes them at the end.
-//! - [`command`] runs programs within a bound; [`chaos`] and [`xl`] read what the two toolstacks say.
+//! - [`Lab`] is what every test starts with: it refuses to run anywhere else, names the test's
+//!   guests, and removes them at the end.
+//! - [`command`] runs programs within a bound; [`chaos`] and [`xl`] read what the two toolstacks
+//!   say.
 //! - [`Host`] is a snapshot of all that a guest could leave behind, with a readable difference.
-//! - [`noxs`] is what a host for NoXS has of its own: witnesses, and xenstored started late; [`grants`] are the hypervisor's count.
-//! - [`shell`] runs commands in a Linux guest, [`network`] looks for guests from dom0, [`echo`] sends bulk data through a guest and back.
+//! - [`noxs`] is what a host for NoXS has of its own: witnesses, and xenstored started late;
+//!   [`grants`] are the hypervisor's count.
+//! - [`shell`] runs commands in a Linux guest, [`network`] looks for guests from dom0, [`echo`]
+//!   sends bulk data through a guest and back.
 //! - [`kernel_log`] is what dom0's kernel complains of.
-//! - [`daemon`], [`console`], [`strace`], [`terminal`], [`uevents`] and [`wait`] are the witnesses and the tools.
+//! - [`daemon`], [`console`], [`strace`], [`terminal`], [`uevents`] and [`wait`] are the witnesses
+//!   and the tools.
 //! - [`xendevd`] and [`device`] are the hotplug daemon, and devices made by hand.
 //!
 //! A failed expectation panics: this is test code, and the message is the report.
@@ -41,7 +47,8 @@ pub use host::Host;
 pub use lab::Lab;
 pub use wait::wait_until;
 
-/// `many` in a full run (`cargo xtask test --full`), else `some`: for tests that do the same thing again and again.
+/// `many` in a full run (`cargo xtask test --full`), else `some`: for tests that do the same thing
+/// again and again.
 pub fn times(some: usize, many: usize) -> usize {
     if std::env::var_os("LIGHTVM_LAB_FULL").is_some() { many } else { some }
 }

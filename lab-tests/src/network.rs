@@ -10,14 +10,16 @@ pub const BRIDGE: &str = "xenbr0";
 /// The address of dom0 on it.
 pub const DOM0: &str = "10.77.0.1";
 
-/// A network that dom0 has on the bridge beside its own, for more guests than that has addresses; gone when dropped.
+/// A network that dom0 has on the bridge beside its own, for more guests than that has addresses;
+/// gone when dropped.
 #[derive(Debug)]
 pub struct Subnet(());
 
 impl Subnet {
     const DOM0: &str = "10.78.0.1/16";
 
-    /// Dom0 learns the guests' addresses from what they announce: to ask, it would have to wake all of them.
+    /// Dom0 learns the guests' addresses from what they announce: to ask, it would have to wake all
+    /// of them.
     const ANNOUNCED: &str = "/proc/sys/net/ipv4/conf/xenbr0/arp_accept";
 
     /// Gives dom0 its address there.
@@ -37,7 +39,9 @@ impl Subnet {
 impl Drop for Subnet {
     fn drop(&mut self) {
         let _ = fs::write(Self::ANNOUNCED, "0");
-        let _ = std::process::Command::new("ip").args(["address", "del", Self::DOM0, "dev", BRIDGE]).status();
+        let _ = std::process::Command::new("ip")
+            .args(["address", "del", Self::DOM0, "dev", BRIDGE])
+            .status();
     }
 }
 

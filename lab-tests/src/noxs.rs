@@ -1,6 +1,8 @@
-//! A host for NoXS: what there is of NoXS devices, as others than our software see it, and xenstored, which such a host need not have.
+//! A host for NoXS: what there is of NoXS devices, as others than our software see it, and
+//! xenstored, which such a host need not have.
 //!
-//! The witnesses are `nx`, the program in C that goes with the kernel's series, Xen's own `lsevtchn`, and sysfs.
+//! The witnesses are `nx`, the program in C that goes with the kernel's series, Xen's own
+//! `lsevtchn`, and sysfs.
 
 use std::fs;
 use std::path::Path;
@@ -32,7 +34,9 @@ pub fn start_xenstored() {
     fs::remove_file(UNIT).unwrap();
     run(&["systemctl", "daemon-reload"]).ok();
     run(&["systemctl", "start", "xen"]).ok();
-    wait::until("xenstored does not answer", || run(&["xenstore-read", "/local/domain/0/name"]).status.success());
+    wait::until("xenstored does not answer", || {
+        run(&["xenstore-read", "/local/domain/0/name"]).status.success()
+    });
 }
 
 /// Runs `nx` with these arguments.
@@ -45,7 +49,8 @@ pub fn nx(words: &[&str]) -> Output {
 #[track_caller]
 pub fn list() -> Vec<String> {
     let text = nx(&["list"]).ok();
-    let device = |line: &str| line.split(", grant").next().unwrap_or_default().trim().replace('\0', "");
+    let device =
+        |line: &str| line.split(", grant").next().unwrap_or_default().trim().replace('\0', "");
     let mut devices: Vec<String> = text.lines().skip(1).map(device).collect();
     devices.sort();
     devices
@@ -73,7 +78,9 @@ pub fn keys(domain: u16, class: &str, id: u32) -> Vec<String> {
 /// The value of one key, as `frontend KEY`.
 #[track_caller]
 pub fn key(domain: u16, class: &str, id: u32, key: &str) -> Option<String> {
-    keys(domain, class, id).iter().find_map(|line| Some(line.strip_prefix(key)?.strip_prefix(" = ")?.to_owned()))
+    keys(domain, class, id)
+        .iter()
+        .find_map(|line| Some(line.strip_prefix(key)?.strip_prefix(" = ")?.to_owned()))
 }
 
 /// The frame of a device's control page, which the kernel has granted: as [`grants::frame`].
@@ -92,13 +99,19 @@ pub fn event_channels() -> Vec<String> {
     let mut kinds = std::collections::BTreeMap::<String, usize>::new();
     for line in text.lines().filter(|line| line.contains("VCPU")) {
         // "  12: VCPU 0: Interdomain (Connected) - Remote Domain 3, Port 7"
-        let kind = line.rsplit("VCPU ").next().unwrap_or_default().split_once(": ").map_or("", |(_, kind)| kind);
+        let kind = line
+            .rsplit("VCPU ")
+            .next()
+            .unwrap_or_default()
+            .split_once(": ")
+            .map_or("", |(_, kind)| kind);
         *kinds.entry(kind.split(" - ").next().unwrap_or_default().to_owned()).or_default() += 1;
     }
     kinds.into_iter().map(|(kind, count)| format!("{count} x {kind}")).collect()
 }
 
-/// What dom0 has of its own memory: less, if pages are missing that guests were given or that foreign ones were mapped over.
+/// What dom0 has of its own memory: less, if pages are missing that guests were given or that
+/// foreign ones were mapped over.
 pub fn own_memory() -> String {
     let path = "/sys/devices/system/xen_memory/xen_memory0/info/current_kb";
     fs::read_to_string(path).unwrap_or_default().trim().to_owned()

@@ -18,7 +18,8 @@ impl Shell {
         console::wait_for(name, "GUEST-UP");
         let terminal = Terminal::start(&["chaos", "console", name]);
         let mut shell = Self { name: name.to_owned(), terminal, commands: 0 };
-        // No echo, so that what comes back is the commands' output alone; and no kernel messages between its lines.
+        // No echo, so that what comes back is the commands' output alone; and no kernel messages
+        // between its lines.
         shell.run("stty -echo; dmesg -n 1");
         shell
     }
@@ -28,9 +29,12 @@ impl Shell {
     pub fn status(&mut self, command: &str) -> (i32, String) {
         self.commands += 1;
         let (begin, end) = (format!("begin-{}", self.commands), format!("end-{}-", self.commands));
-        // The shell makes the marks, so that an echo of the command does not have them; before the first is its prompt.
+        // The shell makes the marks, so that an echo of the command does not have them; before the
+        // first is its prompt.
         let number = self.commands;
-        self.terminal.send(format!("echo 'begin'-{number}; {command}; echo 'end'-{number}-$?-\n").as_bytes());
+        self.terminal.send(
+            format!("echo 'begin'-{number}; {command}; echo 'end'-{number}-$?-\n").as_bytes(),
+        );
         self.terminal.expect(&end);
         self.terminal.expect("-");
         let seen = self.terminal.taken().replace('\r', "");

@@ -1,4 +1,5 @@
-//! strace: a witness of what a program asks of the kernel, and the hand that makes it fail or die there.
+//! strace: a witness of what a program asks of the kernel, and the hand that makes it fail or die
+//! there.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -33,7 +34,9 @@ pub fn trace(lab: &Lab, calls: &str, words: &[&str]) -> Trace {
 fn calls_in(path: &Path) -> Vec<String> {
     let text = fs::read_to_string(path).unwrap();
     // Each line begins with the thread's id.
-    let lines = text.lines().map(|line| line.trim_start_matches(|char: char| char.is_ascii_digit() || char == ' '));
+    let lines = text
+        .lines()
+        .map(|line| line.trim_start_matches(|char: char| char.is_ascii_digit() || char == ' '));
     lines.filter(|line| line.contains('(')).map(str::to_owned).collect()
 }
 
@@ -49,11 +52,15 @@ pub struct Followed {
 pub fn follow(lab: &Lab, process: Pid, calls: &str) -> Followed {
     let path = lab.path("followed");
     let mut command = Command::new("strace");
-    command.args(["-f", "-qq", "-p", &process.to_string(), "-e", &format!("trace={calls}"), "-o"]).arg(&path);
+    command
+        .args(["-f", "-qq", "-p", &process.to_string(), "-e", &format!("trace={calls}"), "-o"])
+        .arg(&path);
     let strace = command.spawn().unwrap();
     wait::until("strace does not attach", || {
         let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
-        status.lines().any(|line| line.strip_prefix("TracerPid:").is_some_and(|pid| pid.trim() != "0"))
+        status
+            .lines()
+            .any(|line| line.strip_prefix("TracerPid:").is_some_and(|pid| pid.trim() != "0"))
     });
     Followed { strace, path }
 }
@@ -68,7 +75,8 @@ impl Followed {
     }
 }
 
-/// The positions, counted from 1, of the calls of this kind that a create of /guests/BASE.json makes and that are wanted.
+/// The positions, counted from 1, of the calls of this kind that a create of /guests/BASE.json
+/// makes and that are wanted.
 #[track_caller]
 pub fn calls_of_create(lab: &Lab, base: &str, call: &str, wanted: fn(&str) -> bool) -> Vec<usize> {
     let config = lab.config(base, "counted", &serde_json::json!({}));
@@ -91,7 +99,8 @@ pub enum Fault<'a> {
 /// Runs a program whose `number`th call of this kind, counted from 1, meets a fault.
 #[track_caller]
 pub fn inject(call: &str, fault: Fault<'_>, number: usize, words: &[&str]) -> Output {
-    // With --seccomp-bpf, strace sees only the calls that it is to see, which is much faster, but cannot send signals from there.
+    // With --seccomp-bpf, strace sees only the calls that it is to see, which is much faster, but
+    // cannot send signals from there.
     let (fault, fast): (_, &[&str]) = match fault {
         Fault::Error(errno) => (format!("error={errno}"), &["--seccomp-bpf"]),
         Fault::Signal(signal) => (format!("signal={signal}"), &[]),
@@ -102,10 +111,11 @@ pub fn inject(call: &str, fault: Fault<'_>, number: usize, words: &[&str]) -> Ou
     run(&[&strace, fast, words].concat())
 }
 
-/// Whether a call is a hypercall. strace knows the numbers of privcmd's requests and not their names: 0x50 is 'P', and the request 0 is a
-/// hypercall.
+/// Whether a call is a hypercall. strace knows the numbers of privcmd's requests and not their
+/// names: 0x50 is 'P', and the request 0 is a hypercall.
 pub fn is_hypercall(call: &str) -> bool {
-    call.starts_with("ioctl(") && call.contains("0x50, 0,") || call.contains("IOCTL_PRIVCMD_HYPERCALL")
+    call.starts_with("ioctl(") && call.contains("0x50, 0,")
+        || call.contains("IOCTL_PRIVCMD_HYPERCALL")
 }
 
 /// Whether a call sends requests to xenstored.
@@ -113,14 +123,18 @@ pub fn is_store_request(call: &str) -> bool {
     store_requests(call) > 0
 }
 
-/// How many requests to xenstored a write sends (struct xsd_sockmsg): each begins with four words, of which the first is a small number,
-/// the third, the transaction, is zero, and the last is the length of what follows, at most 4096.
+/// How many requests to xenstored a write sends (struct xsd_sockmsg): each begins with four words,
+/// of which the first is a small number, the third, the transaction, is zero, and the last is the
+/// length of what follows, at most 4096.
 pub fn store_requests(call: &str) -> usize {
-    let text = call.strip_prefix("write(").and_then(|rest| rest.split_once(", \"")).map(|(_, text)| text);
+    let text =
+        call.strip_prefix("write(").and_then(|rest| rest.split_once(", \"")).map(|(_, text)| text);
     let bytes = unescaped(text.unwrap_or_default());
     let (mut rest, mut count) = (bytes.as_slice(), 0);
     while let Some((header, behind)) = rest.split_first_chunk::<16>() {
-        let word = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+        let word = |at: usize| {
+            u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
+        };
         let (kind, transaction, length) = (word(0), word(8), word(12));
         if !(1..=24).contains(&kind) || transaction != 0 || length > 4096 {
             return 0;
@@ -164,7 +178,9 @@ fn unescaped(text: &str) -> Vec<u8> {
 
 /// Some of these: the first and the last `edge` ones, and every `stride`th between.
 pub fn pick(all: &[usize], edge: usize, stride: usize) -> Vec<usize> {
-    let chosen =
-        all.iter().enumerate().filter(|(at, _)| *at < edge || *at + edge >= all.len() || at.is_multiple_of(stride));
+    let chosen = all
+        .iter()
+        .enumerate()
+        .filter(|(at, _)| *at < edge || *at + edge >= all.len() || at.is_multiple_of(stride));
     chosen.map(|(_, number)| *number).collect()
 }

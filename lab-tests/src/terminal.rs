@@ -32,15 +32,29 @@ impl Terminal {
     pub fn start(words: &[&str]) -> Self {
         let pty = nix::pty::openpty(None, None).unwrap();
         let end = || Stdio::from(pty.slave.try_clone().unwrap());
-        let child = Command::new(words[0]).args(&words[1..]).stdin(end()).stdout(end()).stderr(end()).spawn();
+        let child = Command::new(words[0])
+            .args(&words[1..])
+            .stdin(end())
+            .stdout(end())
+            .stderr(end())
+            .spawn();
         let child = child.unwrap_or_else(|error| panic!("cannot run {words:?}: {error}"));
-        Self { line: words.join(" "), child, master: File::from(pty.master), seen: String::new(), at: 0, taken: 0 }
+        Self {
+            line: words.join(" "),
+            child,
+            master: File::from(pty.master),
+            seen: String::new(),
+            at: 0,
+            taken: 0,
+        }
     }
 
     /// Types something.
     #[track_caller]
     pub fn send(&mut self, bytes: &[u8]) {
-        self.master.write_all(bytes).unwrap_or_else(|error| panic!("{}: {error}; shown: {:?}", self.line, self.seen));
+        self.master
+            .write_all(bytes)
+            .unwrap_or_else(|error| panic!("{}: {error}; shown: {:?}", self.line, self.seen));
     }
 
     /// Waits until the program has shown this text behind what was expected before.

@@ -1,4 +1,5 @@
-//! Waiting for what happens by itself: always with a bound, and the bound decides nothing but how long a failure takes.
+//! Waiting for what happens by itself: always with a bound, and the bound decides nothing but how
+//! long a failure takes.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};

@@ -1,4 +1,5 @@
-//! `xendevd` as the tests run it: their own daemon, in place of the host's, with what the kernel says about it.
+//! `xendevd` as the tests run it: their own daemon, in place of the host's, with what the kernel
+//! says about it.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -21,7 +22,8 @@ pub const SOCKET: &str = "/run/lightvm/xendevd.sock";
 const SCRIPTS: &str = "/etc/xen/scripts";
 const STOCK: &[&str] = &["block", "vif-bridge"];
 
-/// Puts the hook in the place of Xen's scripts, in the way that docs/xendevd.md tells. Done once, it stays.
+/// Puts the hook in the place of Xen's scripts, in the way that docs/xendevd.md tells. Done once,
+/// it stays.
 #[track_caller]
 pub fn switch_host() {
     let hook = format!("{SCRIPTS}/xendevd-hook");
@@ -58,7 +60,12 @@ impl Xendevd {
             run(&["systemctl", "stop", "xendevd"]).ok();
         }
         let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
-        let mut daemon = Self { child: None, host_had_one, log: path("xendevd.log"), config: path("xendevd.json") };
+        let mut daemon = Self {
+            child: None,
+            host_had_one,
+            log: path("xendevd.log"),
+            config: path("xendevd.json"),
+        };
         fs::write(&daemon.config, config).unwrap();
         daemon.restart();
         daemon
@@ -139,7 +146,9 @@ pub fn reload() -> Output {
 #[track_caller]
 pub fn guest(lab: &Lab, name: &str, more: &str) -> u16 {
     let full = lab.name(name);
-    let text = format!("name = \"{full}\"\ntype = \"pv\"\nkernel = \"/guests/noop\"\nmemory = 16\n{more}\n");
+    let text = format!(
+        "name = \"{full}\"\ntype = \"pv\"\nkernel = \"/guests/noop\"\nmemory = 16\n{more}\n"
+    );
     let path = lab.file(&format!("{full}.cfg"), text);
     xl::xl(&["create", "-p", &path]).ok();
     xl::find(&full).expect("it was created").id
@@ -171,7 +180,8 @@ pub fn nothing_left(domain: u16, files: &[&str]) {
     let mine = nodes.lines().filter(|line| places.iter().any(|place| line.contains(place)));
     assert_eq!(mine.collect::<Vec<_>>(), Vec::<&str>::new());
     let now = status();
-    let devices = now["devices"].as_array().unwrap().iter().filter(|device| device["domain"] == domain);
+    let devices =
+        now["devices"].as_array().unwrap().iter().filter(|device| device["domain"] == domain);
     assert_eq!(devices.count(), 0, "{now}");
 }
 

@@ -36,8 +36,14 @@ pub fn find(name: &str) -> Option<Row> {
 #[track_caller]
 pub fn free_memory() -> u64 {
     let info = xl(&["info"]).ok();
-    let line = info.lines().find(|line| line.starts_with("free_memory")).expect("xl info tells the free memory");
-    line.rsplit(' ').next().and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("xl info: {line}"))
+    let line = info
+        .lines()
+        .find(|line| line.starts_with("free_memory"))
+        .expect("xl info tells the free memory");
+    line.rsplit(' ')
+        .next()
+        .and_then(|number| number.parse().ok())
+        .unwrap_or_else(|| panic!("xl info: {line}"))
 }
 
 /// A name may hold spaces, so the columns are counted from the right.

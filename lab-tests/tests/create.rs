@@ -1,4 +1,5 @@
-//! Guests of every kind are made, seen by both toolstacks and by their own consoles, and leave nothing behind.
+//! Guests of every kind are made, seen by both toolstacks and by their own consoles, and leave
+//! nothing behind.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -21,7 +22,8 @@ fn lives(app: &str, kind: &str) {
 
     let row = xl::find(&name).expect("xl lists it");
     assert_eq!((row.id, row.vcpus), (created.domid, 1), "{row:?}");
-    // A Linux that has started may have given a few pages away, for the frames of its grant table; both tools round down.
+    // A Linux that has started may have given a few pages away, for the frames of its grant table;
+    // both tools round down.
     let memory = memory - u64::from(app == "linux")..=memory;
     assert!(memory.contains(&row.memory_mib), "{row:?}");
     let row = chaos::find(&name).expect("chaos lists it");
@@ -35,14 +37,18 @@ fn lives(app: &str, kind: &str) {
             let line = console::wait_for(&name, "hello from");
             let upper = kind.to_uppercase();
             assert!(
-                line.contains(&name) && line.contains(&upper) && line.contains(&created.domid.to_string()),
+                line.contains(&name)
+                    && line.contains(&upper)
+                    && line.contains(&created.domid.to_string()),
                 "{line}"
             );
         }
         "linux" => _ = console::wait_for(&name, "GUEST-UP"),
         _ => {}
     }
-    wait::until("the guest never blocks", || xl::find(&name).is_some_and(|row| row.state.contains('b')));
+    wait::until("the guest never blocks", || {
+        xl::find(&name).is_some_and(|row| row.state.contains('b'))
+    });
     if app != "linux" {
         wait::until("the guest uses CPU time while it has nothing to do", || {
             let before = chaos::find(&name).unwrap();
@@ -100,7 +106,8 @@ fn several_copies() {
     let listed: Vec<String> = xl::list().into_iter().map(|row| row.name).collect();
     assert!(names.iter().all(|name| listed.contains(name)), "{listed:?}");
 
-    let destroy: Vec<&str> = ["destroy"].into_iter().chain(names.iter().map(String::as_str)).collect();
+    let destroy: Vec<&str> =
+        ["destroy"].into_iter().chain(names.iter().map(String::as_str)).collect();
     chaos::chaos(&destroy).ok();
     host.assert_unchanged("three guests were destroyed by one command");
 }
@@ -136,7 +143,10 @@ fn a_dry_run_touches_nothing() {
     let host = Host::now();
     let checked = chaos::json(&["create", "--dry-run", &config]);
     assert_eq!(checked["name"], lab.name("a"));
-    assert_eq!((checked["dry_run"].clone(), checked["memory_kib"].clone()), (json!(true), json!(4096)));
+    assert_eq!(
+        (checked["dry_run"].clone(), checked["memory_kib"].clone()),
+        (json!(true), json!(4096))
+    );
     host.assert_unchanged("a dry run");
 
     let before = lab.create("noop-pv", "b").domid;
@@ -155,7 +165,8 @@ fn a_compressed_kernel() {
     packed.write_all(&fs::read("/guests/hello").unwrap()).unwrap();
     let kernel = lab.file("hello.gz", packed.finish().unwrap());
     for kind in ["pv", "pvh"] {
-        let created = lab.create_with(&format!("hello-{kind}"), kind, &json!({"kernel": kernel}), &[]);
+        let created =
+            lab.create_with(&format!("hello-{kind}"), kind, &json!({"kernel": kernel}), &[]);
         console::wait_for(&created.name, "hello from");
     }
 }
@@ -171,7 +182,8 @@ fn a_relative_path_is_taken_from_the_configurations_folder() {
 #[test]
 fn a_bzimage() {
     let lab = Lab::new("bzimage");
-    let created = lab.create_with("linux-pv", "a", &json!({"kernel": "/guests/linux-vmlinuz"}), &[]);
+    let created =
+        lab.create_with("linux-pv", "a", &json!({"kernel": "/guests/linux-vmlinuz"}), &[]);
     console::wait_for(&created.name, "GUEST-UP");
 }
 
@@ -182,7 +194,9 @@ fn a_command_line_reaches_the_guest() {
         // hello powers itself off when its command line says so.
         let changes = json!({"cmdline": "exit", "on_poweroff": "preserve"});
         let created = lab.create_with(&format!("hello-{kind}"), kind, &changes, &[]);
-        wait::until("the guest does not end", || chaos::find(&created.name).is_some_and(|row| row.state == "shutdown"));
+        wait::until("the guest does not end", || {
+            chaos::find(&created.name).is_some_and(|row| row.state == "shutdown")
+        });
         assert_eq!(chaos::info(&created.name)["shutdown_reason"], "poweroff");
     }
 }

@@ -1,4 +1,5 @@
-//! Network interfaces and disks of guests, with xl, xenstore-ls, /sys and the guests themselves as witnesses.
+//! Network interfaces and disks of guests, with xl, xenstore-ls, /sys and the guests themselves as
+//! witnesses.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -29,7 +30,8 @@ fn both(image: &str) -> Value {
     })
 }
 
-/// The state of the host, behind a guest with devices: the folders of their classes are there, and so are the loop devices' nodes.
+/// The state of the host, behind a guest with devices: the folders of their classes are there, and
+/// so are the loop devices' nodes.
 fn host(lab: &Lab) -> Host {
     lab.create_with("noop-pv", "warm", &both(&image(lab, "warm.img")), &[]);
     chaos::chaos(&["destroy", &lab.name("warm")]).ok();
@@ -54,7 +56,9 @@ fn interfaces() -> Vec<String> {
 /// The files behind loop devices.
 fn loops() -> Vec<String> {
     let entries = fs::read_dir("/sys/block").unwrap();
-    let files = entries.filter_map(|entry| fs::read_to_string(entry.unwrap().path().join("loop/backing_file")).ok());
+    let files = entries.filter_map(|entry| {
+        fs::read_to_string(entry.unwrap().path().join("loop/backing_file")).ok()
+    });
     files.map(|file| file.trim().to_owned()).collect()
 }
 
@@ -75,37 +79,52 @@ fn ids(guest: &str, class: &str) -> Vec<u64> {
 fn connected(guest: &str, number: usize) {
     wait::until(&format!("the devices of {guest} do not connect"), || {
         let devices = devices(guest);
-        devices.len() == number && devices.iter().all(|device| device["backend_state"] == "connected")
+        devices.len() == number
+            && devices.iter().all(|device| device["backend_state"] == "connected")
     });
 }
 
-/// The nodes of a guest's devices with their permissions, without what drivers and hotplug agents add.
+/// The nodes of a guest's devices with their permissions, without what drivers and hotplug agents
+/// add.
 fn nodes(domid: u16) -> BTreeSet<String> {
-    const ADDED: &[&str] =
-        &["hotplug-status", "hotplug-error", "node", "physical-device", "physical-device-path", "toolstack"];
+    const ADDED: &[&str] = &[
+        "hotplug-status",
+        "hotplug-error",
+        "node",
+        "physical-device",
+        "physical-device-path",
+        "toolstack",
+    ];
     let id = domid.to_string();
     let lines = xenstore::tree("/").into_iter().filter_map(|line| {
         let (path, rest) = line.split_once(" = ")?;
         let parts: Vec<&str> = path.split('/').collect();
         let ours = match parts.as_slice() {
-            ["", "libxl", of, "device", class, ..] | ["", "local", "domain", of, "device", class, ..] => {
-                *of == id && is_device(class)
-            }
+            ["", "libxl", of, "device", class, ..]
+            | ["", "local", "domain", of, "device", class, ..] => *of == id && is_device(class),
             ["", "local", "domain", "0", "backend", class, of, ..] => *of == id && is_device(class),
             _ => false,
         };
         let last = parts.last()?;
-        if !ours || ADDED.contains(last) || last.starts_with("feature-") || last.starts_with("m") && last.contains("-")
+        if !ours
+            || ADDED.contains(last)
+            || last.starts_with("feature-")
+            || last.starts_with("m") && last.contains("-")
         {
             return None;
         }
-        let parts: Vec<&str> = parts.into_iter().map(|part| if part == id { "ID" } else { part }).collect();
+        let parts: Vec<&str> =
+            parts.into_iter().map(|part| if part == id { "ID" } else { part }).collect();
         let rest = rest
             .replace(&format!("/local/domain/{id}/"), "/local/domain/ID/")
             .replace(&format!("/{id}/"), "/ID/")
             .replace(&format!(",r{id})"), ",rID)")
             .replace(&format!("(n{id},"), "(nID,");
-        let rest = if *last_of(&parts) == "frontend-id" { rest.replace(&format!("\"{id}\""), "\"ID\"") } else { rest };
+        let rest = if *last_of(&parts) == "frontend-id" {
+            rest.replace(&format!("\"{id}\""), "\"ID\"")
+        } else {
+            rest
+        };
         Some(format!("{} = {rest}", parts.join("/")))
     });
     lines.collect()
@@ -124,7 +143,8 @@ fn is_device(class: &str) -> bool {
 fn xl_create(lab: &Lab, base: &str, name: &str, image: &str) -> String {
     // Whoever destroys its guests, their loop devices are xendevd's to release.
     xendevd::switch_host();
-    let config: Value = serde_json::from_str(&fs::read_to_string(format!("/guests/{base}.json")).unwrap()).unwrap();
+    let config: Value =
+        serde_json::from_str(&fs::read_to_string(format!("/guests/{base}.json")).unwrap()).unwrap();
     let full = lab.name(name);
     let shadow = if config["type"] == "pvh" { "shadow_memory = 2\n" } else { "" };
     let text = format!(
@@ -175,19 +195,24 @@ fn a_guest_with_devices_comes_and_goes() {
         assert_eq!(loops(), [image.as_str()]);
         let interfaces = xl::xl(&["network-list", &guest.name]).ok();
         assert!(
-            interfaces.contains(MAC) && interfaces.contains(&format!("/backend/vif/{}/0", guest.domid)),
+            interfaces.contains(MAC)
+                && interfaces.contains(&format!("/backend/vif/{}/0", guest.domid)),
             "{interfaces}"
         );
         let disks = xl::xl(&["block-list", &guest.name]).ok();
         assert!(disks.contains(&format!("/backend/vbd/{}/51712", guest.domid)), "{disks}");
         let info = chaos::info(&guest.name);
-        assert_eq!((info["devices"].as_array().unwrap().len(), info["devices"][0]["mac"].as_str()), (2, Some(MAC)));
+        assert_eq!(
+            (info["devices"].as_array().unwrap().len(), info["devices"][0]["mac"].as_str()),
+            (2, Some(MAC))
+        );
         chaos::chaos(&["destroy", &guest.name]).ok();
         unchanged(&host, base);
     }
 }
 
-/// The guests' own drivers take what chaos makes: a guest answers on its interface, and what another writes is in its image.
+/// The guests' own drivers take what chaos makes: a guest answers on its interface, and what
+/// another writes is in its image.
 #[test]
 fn guests_use_their_devices() {
     let lab = Lab::new("device-use");
@@ -202,7 +227,8 @@ fn guests_use_their_devices() {
         chaos::chaos(&["destroy", &guest.name]).ok();
 
         let image = image(&lab, "disk.img");
-        let disk = json!({ "vbds": [{ "target": image, "type": "file", "vdev": "xvda", "access": "w" }] });
+        let disk =
+            json!({ "vbds": [{ "target": image, "type": "file", "vdev": "xvda", "access": "w" }] });
         let guest = lab.create_with(&format!("blkcheck-{kind}"), "disk", &disk, &[]);
         console::wait_for(&guest.name, "blkcheck: done");
         chaos::chaos(&["destroy", &guest.name]).ok();
@@ -220,7 +246,10 @@ fn what_a_guest_cannot_be_made_with() {
         let config = lab.config("noop-pv", "a", &changes);
         for options in [&["create"][..], &["create", "--dry-run"]] {
             let message = chaos::chaos(&[options, &[&config]].concat()).fails(2);
-            assert!(parts.iter().all(|part| message.contains(part)), "{parts:?} are not in {message}");
+            assert!(
+                parts.iter().all(|part| message.contains(part)),
+                "{parts:?} are not in {message}"
+            );
             host.assert_unchanged(&message);
         }
     };
@@ -242,15 +271,28 @@ fn an_image_that_another_guest_writes_to() {
     let lab = Lab::new("device-shared");
     let image = image(&lab, "disk.img");
     let host = host(&lab);
-    let disk = json!({ "vbds": [{ "target": image, "type": "file", "vdev": "xvda", "access": "w" }] });
+    let disk =
+        json!({ "vbds": [{ "target": image, "type": "file", "vdev": "xvda", "access": "w" }] });
     let first = lab.create_with("noop-pv", "first", &disk, &[]);
     let config = lab.config("noop-pv", "second", &disk);
     let message = chaos::chaos(&["create", &config]).fails(1);
     assert!(message.contains("vbd xvda of domain") && message.contains(&image), "{message}");
-    assert!(message.contains(&format!("domain {}", first.domid)) || message.contains(&first.name), "{message}");
+    assert!(
+        message.contains(&format!("domain {}", first.domid)) || message.contains(&first.name),
+        "{message}"
+    );
     assert_eq!(xl::find(&lab.name("second")), None);
-    let message =
-        chaos::chaos(&["device", "attach", &first.name, "vbd", "--target", &image, "--vdev", "xvdb"]).fails(1);
+    let message = chaos::chaos(&[
+        "device",
+        "attach",
+        &first.name,
+        "vbd",
+        "--target",
+        &image,
+        "--vdev",
+        "xvdb",
+    ])
+    .fails(1);
     assert!(message.contains(&image), "{message}");
     assert_eq!(ids(&first.name, "vbd"), [51712]);
     chaos::chaos(&["destroy", &first.name]).ok();
@@ -265,7 +307,17 @@ fn attached_to_a_guest_that_runs() {
     for kind in ["pv", "pvh"] {
         let name = lab.create(&format!("daytime-{kind}"), "a").name;
         console::wait_for(&name, "vif 0");
-        let row = chaos::json(&["device", "attach", "--wait=60", &name, "vif", "--bridge", BRIDGE, "--mac", MAC]);
+        let row = chaos::json(&[
+            "device",
+            "attach",
+            "--wait=60",
+            &name,
+            "vif",
+            "--bridge",
+            BRIDGE,
+            "--mac",
+            MAC,
+        ]);
         assert_eq!(
             (row["id"].as_u64(), row["mac"].as_str(), row["backend_state"].as_str()),
             (Some(1), Some(MAC), Some("connected"))
@@ -274,8 +326,10 @@ fn attached_to_a_guest_that_runs() {
         let taken = chaos::chaos(&["device", "attach", &name, "vif", "--mac", MAC]).fails(2);
         assert!(taken.contains(MAC), "{taken}");
         // The guest has no driver for disks: the host's end is ready all the same.
-        chaos::chaos(&["device", "attach", &name, "vbd", "--target", &image, "--vdev", "xvdb"]).ok();
-        chaos::chaos(&["device", "attach", &name, "vbd", "--target", &image, "--vdev", "xvdb"]).fails(4);
+        chaos::chaos(&["device", "attach", &name, "vbd", "--target", &image, "--vdev", "xvdb"])
+            .ok();
+        chaos::chaos(&["device", "attach", &name, "vbd", "--target", &image, "--vdev", "xvdb"])
+            .fails(4);
         assert_eq!((ids(&name, "vif"), ids(&name, "vbd")), (vec![0, 1], vec![51728]));
 
         chaos::chaos(&["device", "detach", &name, "vbd", "xvdb"]).ok();
@@ -339,7 +393,18 @@ fn xl_and_the_devices_of_a_guest_of_chaos() {
     assert_eq!(devices(&name), [] as [Value; 0]);
     assert_eq!(interfaces(), [""; 0]);
     // What xl has taken away leaves its number to the next one.
-    chaos::chaos(&["device", "attach", "--wait=60", &name, "vif", "--bridge", BRIDGE, "--mac", MAC]).ok();
+    chaos::chaos(&[
+        "device",
+        "attach",
+        "--wait=60",
+        &name,
+        "vif",
+        "--bridge",
+        BRIDGE,
+        "--mac",
+        MAC,
+    ])
+    .ok();
     assert!(xl::xl(&["network-list", &name]).ok().contains(MAC));
     chaos::chaos(&["destroy", &name]).ok();
     unchanged(&host, "xl detached an interface");
@@ -368,7 +433,8 @@ fn chaos_and_the_devices_of_a_guest_of_xl() {
     unchanged(&host, "chaos destroyed a guest of xl with devices");
 }
 
-/// A create that is killed between the nodes of its devices: the next command removes what is there.
+/// A create that is killed between the nodes of its devices: the next command removes what is
+/// there.
 #[test]
 fn a_create_with_devices_is_killed() {
     let lab = Lab::new("device-kill");
@@ -382,11 +448,17 @@ fn a_create_with_devices_is_killed() {
     let calls = (1..).zip(&trace.calls).filter(|(_, call)| strace::is_store_request(call));
     let requests: Vec<usize> = calls.map(|(number, _)| number).collect();
     for number in strace::pick(&requests, 2, 5) {
-        let output = strace::inject("write", Fault::Signal("KILL"), number, &["chaos", "create", &config]);
+        let output =
+            strace::inject("write", Fault::Signal("KILL"), number, &["chaos", "create", &config]);
         let name = lab.name("a");
-        // How often a create looks at its backends is up to them, so the last ones may meet a guest that is whole.
+        // How often a create looks at its backends is up to them, so the last ones may meet a guest
+        // that is whole.
         if let Some(row) = chaos::find(&name) {
-            assert!(number > requests[requests.len() / 2] && row.state != "paused", "{}", output.report());
+            assert!(
+                number > requests[requests.len() / 2] && row.state != "paused",
+                "{}",
+                output.report()
+            );
             chaos::chaos(&["destroy", &name]).ok();
         } else {
             assert_eq!(output.signal(), Some(9), "{}", output.report());

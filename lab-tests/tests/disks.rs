@@ -45,22 +45,31 @@ fn sum_in(lab: &Lab, image: &Path, file: &str) -> String {
 #[test]
 fn what_linux_writes_stays() {
     let lab = Lab::new("disk-ext4");
-    // Xen keeps the frames in which it tracks what dom0 maps of guests' memory: as many as there were ever needed at once. What a guest
-    // leaves mapped keeps all of its memory.
+    // Xen keeps the frames in which it tracks what dom0 maps of guests' memory: as many as there
+    // were ever needed at once. What a guest leaves mapped keeps all of its memory.
     let mut host = Host::now().with_slack(64);
     for (base, kind) in [("linux-pv", "file"), ("linux-pvh", "phy")] {
         let path = lab.image(kind, 64);
         run(&["mke2fs", "-q", "-t", "ext4", path.to_str().unwrap()]).ok();
         let block = (kind == "phy").then(|| Block::over(&path));
         let target = block.as_ref().map_or(path.as_path(), |block| block.0.as_path());
-        let guest = lab.create_with(base, kind, &json!({"vifs": [], "vbds": [disk(target, kind, "w")]}), &[]);
+        let guest = lab.create_with(
+            base,
+            kind,
+            &json!({"vifs": [], "vbds": [disk(target, kind, "w")]}),
+            &[],
+        );
         let mut shell = Shell::open(&guest.name);
         shell.run("mkdir -p /mnt && mount -t ext4 /dev/xvda /mnt");
         shell.run("dd if=/dev/urandom of=/mnt/data bs=1M count=16 && sync");
         let sum = shell.run("sha256sum </mnt/data");
         chaos::chaos(&["destroy", &guest.name]).ok();
         drop(block);
-        assert_eq!(Some(sum_in(&lab, &path, "data").as_str()), sum.split_whitespace().next(), "{base} {kind}");
+        assert_eq!(
+            Some(sum_in(&lab, &path, "data").as_str()),
+            sum.split_whitespace().next(),
+            "{base} {kind}"
+        );
         host.assert_unchanged(&format!("{base} with ext4 on {kind}"));
         host = Host::now().with_slack(64);
     }
@@ -75,12 +84,16 @@ fn a_read_only_disk_refuses_writes() {
     // Many may read it at the same time.
     let changes = json!({"vifs": [], "vbds": [disk(&path, "file", "r")]});
     let linux = lab.create_with("linux-pv", "linux", &changes, &[]);
-    let check = json!({"cmdline": "disk=xvda ops=info,write:1:0:8", "vbds": [disk(&path, "file", "r")]});
+    let check =
+        json!({"cmdline": "disk=xvda ops=info,write:1:0:8", "vbds": [disk(&path, "file", "r")]});
     let unikernel = lab.create_with("blkcheck-pvh", "check", &check, &[]);
     console::wait_for(&unikernel.name, "blkcheck: failed");
     let mut shell = Shell::open(&linux.name);
     assert_ne!(shell.status("dd if=/dev/zero of=/dev/xvda bs=4096 count=1 conv=fsync").0, 0);
-    assert_ne!(shell.status("mkdir -p /mnt && mount -t ext4 -o rw /dev/xvda /mnt && touch /mnt/x").0, 0);
+    assert_ne!(
+        shell.status("mkdir -p /mnt && mount -t ext4 -o rw /dev/xvda /mnt && touch /mnt/x").0,
+        0
+    );
     chaos::chaos(&["destroy", &linux.name]).ok();
     chaos::chaos(&["destroy", &unikernel.name]).ok();
     assert_eq!(run(&["sha256sum", path.to_str().unwrap()]).ok(), before);
@@ -101,7 +114,11 @@ fn blkcheck_verifies_what_it_wrote() {
         let guest = lab.create_with(base, "reader", &read, &[]);
         console::wait_for(&guest.name, "blkcheck: failed");
         let text = console::text(&guest.name);
-        assert_eq!(text.lines().filter(|line| line.contains("verify") && line.contains(" ok")).count(), 2, "{text}");
+        assert_eq!(
+            text.lines().filter(|line| line.contains("verify") && line.contains(" ok")).count(),
+            2,
+            "{text}"
+        );
         chaos::chaos(&["destroy", &guest.name]).ok();
     }
     host.assert_unchanged("guests that checked disks");
@@ -114,17 +131,22 @@ fn a_writable_image_has_one_guest() {
     let path = lab.image("image", 16);
     let link = lab.path("link");
     std::fs::hard_link(&path, &link).unwrap();
-    let first = lab.create_with("hello-pv", "first", &json!({"vbds": [disk(&path, "file", "w")]}), &[]);
-    for (name, target, access) in [("same", &path, "w"), ("link", &link, "w"), ("reader", &path, "r")] {
+    let first =
+        lab.create_with("hello-pv", "first", &json!({"vbds": [disk(&path, "file", "w")]}), &[]);
+    for (name, target, access) in
+        [("same", &path, "w"), ("link", &link, "w"), ("reader", &path, "r")]
+    {
         let config = lab.config("hello-pv", name, &json!({"vbds": [disk(target, "file", access)]}));
         let output = chaos::chaos(&["create", &config]);
         assert!(!output.status.success(), "{}", output.report());
-        let both = [first.name.as_str(), &lab.name(name)].iter().all(|name| output.stderr.contains(name));
+        let both =
+            [first.name.as_str(), &lab.name(name)].iter().all(|name| output.stderr.contains(name));
         assert!(both, "not both guests are named: {}", output.report());
     }
     chaos::chaos(&["destroy", &first.name]).ok();
     // It is free as soon as the guest is gone.
-    let second = lab.create_with("hello-pv", "second", &json!({"vbds": [disk(&path, "file", "w")]}), &[]);
+    let second =
+        lab.create_with("hello-pv", "second", &json!({"vbds": [disk(&path, "file", "w")]}), &[]);
     chaos::chaos(&["destroy", &second.name]).ok();
     host.assert_unchanged("guests that wanted the same disk");
 }
@@ -154,8 +176,19 @@ fn a_disk_comes_and_goes() {
     let mut shell = Shell::open(&guest.name);
     let host = Host::now();
     for round in 0..5 {
-        chaos::chaos(&["device", "attach", &guest.name, "vbd", "--target", target, "--vdev", "xvdb", "--type", "file"])
-            .ok();
+        chaos::chaos(&[
+            "device",
+            "attach",
+            &guest.name,
+            "vbd",
+            "--target",
+            target,
+            "--vdev",
+            "xvdb",
+            "--type",
+            "file",
+        ])
+        .ok();
         shell.until("test -b /dev/xvdb");
         shell.run(&format!("echo round-{round} | dd of=/dev/xvdb conv=fsync"));
         chaos::chaos(&["device", "detach", &guest.name, "vbd", "xvdb"]).ok();

@@ -10,7 +10,8 @@ use lab_tests::command::run_within;
 use lab_tests::{Host, Lab, chaos, daemon, run, xl};
 use serde_json::{Value, json};
 
-/// `chaos create` of a configuration that is wrong: the code, and all of `parts` in the message. The host is not touched.
+/// `chaos create` of a configuration that is wrong: the code, and all of `parts` in the message.
+/// The host is not touched.
 #[track_caller]
 fn refused(host: &Host, config: &str, code: i32, parts: &[&str]) {
     let message = chaos::chaos(&["create", config]).fails(code);
@@ -20,7 +21,8 @@ fn refused(host: &Host, config: &str, code: i32, parts: &[&str]) {
     host.assert_unchanged(&message);
 }
 
-/// A change to /guests/noop-pv.json that makes it wrong. The message names the file too, and the line where there is one.
+/// A change to /guests/noop-pv.json that makes it wrong. The message names the file too, and the
+/// line where there is one.
 #[track_caller]
 fn wrong(lab: &Lab, host: &Host, changes: &Value, parts: &[&str]) {
     let config = lab.config("noop-pv", "a", changes);
@@ -96,7 +98,8 @@ fn too_little_free_memory() {
     }
 }
 
-/// What looks as if it fitted until the memory is handed out: the first guest of two takes what the second would need.
+/// What looks as if it fitted until the memory is handed out: the first guest of two takes what the
+/// second would need.
 #[test]
 fn memory_that_runs_out_on_the_way() {
     let lab = Lab::new("runs-out");
@@ -137,7 +140,8 @@ fn kernels_that_are_none() {
     check(&lab.file("damaged-vmlinuz", &damaged), "damaged");
 }
 
-/// Root may read what a mode forbids, so this is a file whose beginning nobody can read: the memory of the reader, where nothing is at 0.
+/// Root may read what a mode forbids, so this is a file whose beginning nobody can read: the memory
+/// of the reader, where nothing is at 0.
 #[test]
 fn a_kernel_that_cannot_be_read() {
     let lab = Lab::new("unreadable");
@@ -153,7 +157,8 @@ fn a_pvh_guest_on_a_kernel_without_the_entry_note() {
     // The note's type, 18 (XEN_ELFNOTE_PHYS32_ENTRY), becomes one that means nothing.
     let mut noop = fs::read("/guests/noop").unwrap();
     let note: &[u8] = &[18, 0, 0, 0, b'X', b'e', b'n', 0];
-    let at = noop.windows(note.len()).position(|window| window == note).expect("noop has a PVH entry");
+    let at =
+        noop.windows(note.len()).position(|window| window == note).expect("noop has a PVH entry");
     noop[at] = 99;
     let kernel = lab.file("pv-only", &noop);
     let config = lab.config("noop-pvh", "a", &json!({"kernel": kernel}));
@@ -210,8 +215,16 @@ fn guests_that_do_not_exist() {
     let lab = Lab::new("none");
     let host = Host::quick();
     let nobody = lab.name("nobody");
-    let commands: &[&[&str]] =
-        &[&["destroy"], &["shutdown"], &["reboot"], &["pause"], &["unpause"], &["console"], &["info"], &["sched"]];
+    let commands: &[&[&str]] = &[
+        &["destroy"],
+        &["shutdown"],
+        &["reboot"],
+        &["pause"],
+        &["unpause"],
+        &["console"],
+        &["info"],
+        &["sched"],
+    ];
     for command in commands {
         let message = chaos::chaos(&[command, &[nobody.as_str()][..]].concat()).fails(3);
         assert!(message.contains(&nobody), "{message}");

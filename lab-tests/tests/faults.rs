@@ -1,7 +1,8 @@
 //! A create whose system calls fail, one after the other: whatever fails, the host is as it was.
 //!
-//! Every hypercall is an ioctl, and every request to xenstored begins with a write of its header, so failing these in turn fails every step.
-//! h2's own tests do the same over a fake host and leave no call out; here the libraries, the kernel and the daemons are the real ones.
+//! Every hypercall is an ioctl, and every request to xenstored begins with a write of its header,
+//! so failing these in turn fails every step. h2's own tests do the same over a fake host and leave
+//! no call out; here the libraries, the kernel and the daemons are the real ones.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -19,8 +20,10 @@ fn the_figures_of_stats_are_those_that_strace_sees() {
             let trace = strace::trace(&lab, "ioctl,write", &words);
             let stats: Vec<chaos::Created> =
                 trace.output.ok().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-            let destroy: Vec<&str> =
-                ["destroy"].into_iter().chain(stats.iter().map(|guest| guest.name.as_str())).collect();
+            let destroy: Vec<&str> = ["destroy"]
+                .into_iter()
+                .chain(stats.iter().map(|guest| guest.name.as_str()))
+                .collect();
             chaos::chaos(&destroy).ok();
             let ioctls = trace.calls.iter().filter(|call| call.starts_with("ioctl("));
             let requests: usize = trace.calls.iter().map(|call| strace::store_requests(call)).sum();
@@ -33,8 +36,9 @@ fn the_figures_of_stats_are_those_that_strace_sees() {
         };
         // What one guest more costs, without what the program does around it.
         let (two, three) = (traced("2"), traced("3"));
-        let more =
-            |part: fn(&(usize, usize, usize, chaos::Stats)) -> usize| u64::try_from(part(&three) - part(&two)).unwrap();
+        let more = |part: fn(&(usize, usize, usize, chaos::Stats)) -> usize| {
+            u64::try_from(part(&three) - part(&two)).unwrap()
+        };
         assert_eq!(Some(more(|seen| seen.0)), three.3.ioctls, "{kind}: ioctls");
         assert_eq!(Some(more(|seen| seen.1)), three.3.hypercalls, "{kind}: hypercalls");
         assert_eq!(more(|seen| seen.2), three.3.xenstore_operations, "{kind}: Xenstore operations");
@@ -43,18 +47,21 @@ fn the_figures_of_stats_are_those_that_strace_sees() {
 
 /// Fails these calls of a create in turn.
 fn fail_in_turn(lab: &Lab, base: &str, call: &str, errno: &str, numbers: &[usize]) {
-    // libxenguest shrugs at some failures, and then the guest may crash: it is to be found, and not removed by xendevd.
+    // libxenguest shrugs at some failures, and then the guest may crash: it is to be found, and not
+    // removed by xendevd.
     let config = lab.config(base, "a", &json!({"on_crash": "preserve"}));
     let name = lab.name("a");
     let host = Host::quick();
     let whole = Host::now();
     let mut failed = 0;
     for &number in numbers {
-        let output = strace::inject(call, Fault::Error(errno), number, &["chaos", "create", &config]);
+        let output =
+            strace::inject(call, Fault::Error(errno), number, &["chaos", "create", &config]);
         let what = format!("{call} number {number} failed with {errno}: {}", output.report());
         if output.status.success() {
             // Not every call is needed: the guest is there, and whole.
-            let row = chaos::find(&name).unwrap_or_else(|| panic!("success without a guest; {what}"));
+            let row =
+                chaos::find(&name).unwrap_or_else(|| panic!("success without a guest; {what}"));
             assert_ne!(row.state, "paused", "{what}");
             chaos::chaos(&["destroy", &name]).ok();
         } else {
@@ -77,7 +84,8 @@ fn every_ioctl_of_a_pv_create() {
     fail_in_turn(&lab, "noop-pv", "ioctl", "ENOMEM", &all);
 }
 
-/// Most of them are those of a PV guest: of the rest, the first, the last, and every eighth between are tried.
+/// Most of them are those of a PV guest: of the rest, the first, the last, and every eighth between
+/// are tried.
 #[test]
 fn ioctls_of_a_pvh_create() {
     let lab = Lab::new("ioctl-pvh");
@@ -97,13 +105,16 @@ fn requests_to_xenstored() {
 #[test]
 fn files_of_the_mark_and_the_name() {
     let lab = Lab::new("files");
-    for (call, errno) in [("symlink", "ENOSPC"), ("rename", "ENOSPC"), ("flock", "ENOLCK"), ("unlink", "EIO")] {
+    for (call, errno) in
+        [("symlink", "ENOSPC"), ("rename", "ENOSPC"), ("flock", "ENOLCK"), ("unlink", "EIO")]
+    {
         // Giving a lock back never fails.
         let all = strace::calls_of_create(&lab, "noop-pv", call, |call| !call.contains("LOCK_UN"));
         for number in all {
             let config = lab.config("noop-pv", "a", &json!({}));
             let host = Host::quick();
-            let output = strace::inject(call, Fault::Error(errno), number, &["chaos", "create", &config]);
+            let output =
+                strace::inject(call, Fault::Error(errno), number, &["chaos", "create", &config]);
             let what = format!("{call} number {number} failed with {errno}: {}", output.report());
             if output.status.success() {
                 chaos::chaos(&["destroy", &lab.name("a")]).ok();
@@ -121,7 +132,10 @@ fn requests_are_told_from_other_writes() {
     for (request, count) in [
         (r#"write(10, "\v\0\0\0\17\0\0\0\0\0\0\0\32\0\0\0/local/domain/4"..., 42) = 42"#, 1),
         (r#"write(10, "\16\0\0\0\0\0\0\0\0\0\0\0004\0\0\0", 16) = 16"#, 1),
-        (r#"write(3, "\2\0\0\0\1\0\0\0\0\0\0\0\3\0\0\0/a\0\r\0\0\0\2\0\0\0\0\0\0\0\2\0\0\0/\0", 37) = 37"#, 2),
+        (
+            r#"write(3, "\2\0\0\0\1\0\0\0\0\0\0\0\3\0\0\0/a\0\r\0\0\0\2\0\0\0\0\0\0\0\2\0\0\0/\0", 37) = 37"#,
+            2,
+        ),
     ] {
         assert_eq!(strace::store_requests(request), count, "{request}");
     }

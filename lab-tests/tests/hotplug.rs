@@ -1,5 +1,5 @@
-//! Devices of guests, served by the hotplug daemon on real Xen: those of guests that xl made, and devices made by hand, with the kernel,
-//! sysfs and Xenstore as witnesses.
+//! Devices of guests, served by the hotplug daemon on real Xen: those of guests that xl made, and
+//! devices made by hand, with the kernel, sysfs and Xenstore as witnesses.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -13,7 +13,10 @@ use lab_tests::xendevd::{self, Xendevd, destroy, guest, image, nothing_left};
 use lab_tests::{Lab, run, wait, xenstore, xl};
 
 fn interface(name: &str, file: &str) -> String {
-    fs::read_to_string(format!("/sys/class/net/{name}/{file}")).unwrap_or_default().trim().to_owned()
+    fs::read_to_string(format!("/sys/class/net/{name}/{file}"))
+        .unwrap_or_default()
+        .trim()
+        .to_owned()
 }
 
 #[test]
@@ -23,7 +26,15 @@ fn a_guest_of_xl_gets_its_bridge_and_its_disks() {
     let file = image(&lab, "a.img");
     let trace = lab.path("trace").to_str().unwrap().to_owned();
     let mut strace = std::process::Command::new("strace")
-        .args(["-f", "-qq", "-o", &trace, "-e", "trace=execve,execveat,fork,vfork,clone,clone3", "-p"])
+        .args([
+            "-f",
+            "-qq",
+            "-o",
+            &trace,
+            "-e",
+            "trace=execve,execveat,fork,vfork,clone,clone3",
+            "-p",
+        ])
         .arg(daemon.pid().to_string())
         .spawn()
         .unwrap();
@@ -31,14 +42,17 @@ fn a_guest_of_xl_gets_its_bridge_and_its_disks() {
     let domain = guest(
         &lab,
         "a",
-        &format!("vif = [\"bridge=xenbr0\"]\ndisk = [\"{file},raw,xvda,w\", \"/dev/vdb,raw,xvdb,r\"]"),
+        &format!(
+            "vif = [\"bridge=xenbr0\"]\ndisk = [\"{file},raw,xvda,w\", \"/dev/vdb,raw,xvdb,r\"]"
+        ),
     );
     xendevd::settle();
     // SIGINT has strace let go; the daemon runs on.
     run(&["kill", "-INT", &strace.id().to_string()]).ok();
     strace.wait().unwrap();
     let calls = fs::read_to_string(&trace).unwrap();
-    let processes = calls.lines().filter(|line| line.contains('(') && !line.contains("CLONE_THREAD"));
+    let processes =
+        calls.lines().filter(|line| line.contains('(') && !line.contains("CLONE_THREAD"));
     assert_eq!(processes.collect::<Vec<_>>(), Vec::<&str>::new(), "no process for a device");
 
     let vif = format!("vif{domain}.0");
@@ -47,10 +61,13 @@ fn a_guest_of_xl_gets_its_bridge_and_its_disks() {
     let flags = u32::from_str_radix(interface(&vif, "flags").trim_start_matches("0x"), 16).unwrap();
     assert_eq!(flags & 1, 1, "it is up");
     let [number] = loops_on(&file)[..] else { panic!("one loop device: {:?}", loops_on(&file)) };
-    let attribute = |name: &str| fs::read_to_string(format!("/sys/block/loop{number}/loop/{name}")).unwrap();
+    let attribute =
+        |name: &str| fs::read_to_string(format!("/sys/block/loop{number}/loop/{name}")).unwrap();
     assert_eq!((attribute("autoclear").trim(), attribute("partscan").trim()), ("1", "0"));
     assert_eq!(fs::read_to_string(format!("/sys/block/loop{number}/ro")).unwrap().trim(), "0");
-    let node = |disk: u32, name: &str| xenstore::read(&format!("/local/domain/0/backend/vbd/{domain}/{disk}/{name}"));
+    let node = |disk: u32, name: &str| {
+        xenstore::read(&format!("/local/domain/0/backend/vbd/{domain}/{disk}/{name}"))
+    };
     assert_eq!(node(XVDA, "physical-device").unwrap(), format!("7:{number:x}"));
     assert_eq!(node(XVDA, "node").unwrap(), format!("/dev/loop{number}"));
     assert_eq!(node(XVDA + 16, "physical-device").unwrap(), "fe:10");
@@ -58,7 +75,11 @@ fn a_guest_of_xl_gets_its_bridge_and_its_disks() {
     let status = xendevd::status();
     assert_eq!(status["counters"]["scripts"], 0);
     let disk = xendevd::device(&format!("vbd-{domain}-{XVDA}")).unwrap();
-    assert_eq!((&disk["guest"], &disk["state"]), (&lab.name("a").into(), &"connected".into()), "{status}");
+    assert_eq!(
+        (&disk["guest"], &disk["state"]),
+        (&lab.name("a").into(), &"connected".into()),
+        "{status}"
+    );
     destroy(domain);
     nothing_left(domain, &[&file]);
 }
@@ -75,17 +96,26 @@ fn what_cannot_work_is_refused_with_its_reason() {
     for (params, reason) in [
         ("/no/such.img", "there is no file /no/such.img"),
         ("/etc", "/etc is a folder, neither a file nor a block device"),
-        (qcow2.as_str(), "is a qcow2 image, and only raw ones are served: convert it with qemu-img"),
+        (
+            qcow2.as_str(),
+            "is a qcow2 image, and only raw ones are served: convert it with qemu-img",
+        ),
         (empty.as_str(), "is empty"),
         (pipe.as_str(), "is a pipe"),
         ("/dev/null", "is a character device"),
         ("a.img", "its node params is no absolute path: \"a.img\""),
     ] {
         let said = Device::vbd(domain, XVDA, params, "w").refused();
-        assert!(said.starts_with(&format!("vbd {XVDA} of domain {domain}: ")) && said.contains(reason), "{said}");
+        assert!(
+            said.starts_with(&format!("vbd {XVDA} of domain {domain}: ")) && said.contains(reason),
+            "{said}"
+        );
     }
     let said = Device::vif(domain, 0, "lo", &[]).refused();
-    assert_eq!(said, format!("vif 0 of domain {domain}: the interface lo is no bridge of the kernel's"));
+    assert_eq!(
+        said,
+        format!("vif 0 of domain {domain}: the interface lo is no bridge of the kernel's")
+    );
     let vif = Device::vif(domain, 0, "xenbr9", &[]);
     assert_eq!(vif.refused(), format!("vif 0 of domain {domain}: there is no bridge xenbr9"));
     // Once the reason is gone, an administrator has it tried again.
@@ -107,9 +137,15 @@ fn xl_is_told_what_is_wrong() {
     let lab = Lab::new("told");
     let _daemon = Xendevd::start(lab.path("").as_path(), "{}");
     let full = lab.name("a");
-    let text = format!("name = \"{full}\"\nkernel = \"/guests/noop\"\nmemory = 16\nvif = [\"bridge=xenbr9\"]\n");
+    let text = format!(
+        "name = \"{full}\"\nkernel = \"/guests/noop\"\nmemory = 16\nvif = [\"bridge=xenbr9\"]\n"
+    );
     let output = xl::xl(&["create", "-p", &lab.file("a.cfg", text)]);
-    assert!(!output.status.success() && output.stderr.contains("there is no bridge xenbr9"), "{}", output.report());
+    assert!(
+        !output.status.success() && output.stderr.contains("there is no bridge xenbr9"),
+        "{}",
+        output.report()
+    );
 }
 
 #[test]
@@ -125,8 +161,17 @@ fn an_image_that_is_written_belongs_to_one_guest() {
     for (params, mode) in [(&file, "w"), (&link, "w"), (&link, "r")] {
         let said = Device::vbd(second, XVDA + 16, params, mode).refused();
         let (one, other) = (lab.name("b"), lab.name("a"));
-        assert!(said.starts_with(&format!("vbd {} of domain {second} ({one}): {params} cannot", XVDA + 16)), "{said}");
-        assert!(said.ends_with(&format!("vbd {XVDA} of domain {first} ({other}) has it writable")), "{said}");
+        assert!(
+            said.starts_with(&format!(
+                "vbd {} of domain {second} ({one}): {params} cannot",
+                XVDA + 16
+            )),
+            "{said}"
+        );
+        assert!(
+            said.ends_with(&format!("vbd {XVDA} of domain {first} ({other}) has it writable")),
+            "{said}"
+        );
     }
     // On purpose, as for cluster file systems.
     Device::vbd(second, XVDA + 32, &link, "w!").connected();
@@ -155,7 +200,10 @@ fn what_this_domain_uses_itself_is_not_given_away() {
     fs::create_dir(&folder).unwrap();
     run(&["mount", &device, &folder]).ok();
     let said = Device::vbd(domain, XVDA, &device, "w").refused();
-    assert!(said.contains(&format!("{device} is in use in this domain: it is mounted at {folder}")), "{said}");
+    assert!(
+        said.contains(&format!("{device} is in use in this domain: it is mounted at {folder}")),
+        "{said}"
+    );
     let said = Device::vbd(domain, XVDA, &device, "r").refused();
     assert!(said.contains("it is mounted for writing at"), "{said}");
     let said = Device::vbd(domain, XVDA, &file, "w").refused();
@@ -201,11 +249,16 @@ fn scripts_of_ones_own_are_run_and_bounded() {
     write("vif-lab", &format!("echo \"$1 $vif $XENBUS_PATH\" >> {said}"));
     let vif = Device::vif(domain, 0, "xenbr0", &[("script", "vif-lab")]);
     vif.connected();
-    assert!(!ports_of("xenbr0").contains(&format!("vif{domain}.0")), "what becomes of it is the script's business");
+    assert!(
+        !ports_of("xenbr0").contains(&format!("vif{domain}.0")),
+        "what becomes of it is the script's business"
+    );
     vif.remove();
     let path = format!("backend/vif/{domain}/0");
     let expected = format!("online vif{domain}.0 {path}\noffline vif{domain}.0 {path}\n");
-    wait::until("the script was not run at the end", || fs::read_to_string(&said).is_ok_and(|text| text == expected));
+    wait::until("the script was not run at the end", || {
+        fs::read_to_string(&said).is_ok_and(|text| text == expected)
+    });
     write("vif-lab", "exit 3");
     let fails = Device::vif(domain, 1, "xenbr0", &[("script", "vif-lab")]).refused();
     assert!(fails.ends_with("the script /etc/xen/scripts/vif-lab ended with status 3"), "{fails}");

@@ -1,4 +1,5 @@
-//! The hotplug daemon itself on real Xen: killed, with clients that misbehave, with disks that hang, with guests that end.
+//! The hotplug daemon itself on real Xen: killed, with clients that misbehave, with disks that
+//! hang, with guests that end.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -13,7 +14,8 @@ use lab_tests::device::{Device, XVDA, loops_on, ports_of};
 use lab_tests::xendevd::{self, RawClient, Xendevd, destroy, guest, image, nothing_left};
 use lab_tests::{Lab, chaos, console, run, wait};
 
-/// Wherever it dies, the next daemon finishes the device, once, and nothing is left when the guest goes.
+/// Wherever it dies, the next daemon finishes the device, once, and nothing is left when the guest
+/// goes.
 #[test]
 fn a_daemon_that_is_killed_loses_and_doubles_nothing() {
     let lab = Lab::new("killed");
@@ -33,7 +35,10 @@ fn a_daemon_that_is_killed_loses_and_doubles_nothing() {
         assert_eq!(disk.node("node").unwrap(), format!("/dev/loop{}", loops_on(&file)[0]));
         assert!(ports_of("xenbr0").contains(&format!("vif{domain}.0")));
         let second = Device::vbd(domain, XVDA + 16, &file, "w");
-        assert!(second.refused().contains("has it writable"), "the next daemon knows who has the file");
+        assert!(
+            second.refused().contains("has it writable"),
+            "the next daemon knows who has the file"
+        );
         drop((disk, vif, second));
         nothing_left(domain, &[&file]);
     }
@@ -49,7 +54,8 @@ fn a_daemon_that_is_killed_loses_and_doubles_nothing() {
     nothing_left(domain, &[&file]);
 }
 
-/// A loop device of a daemon that died before blkback had it, and of a guest that is gone since, is released; others' are not.
+/// A loop device of a daemon that died before blkback had it, and of a guest that is gone since, is
+/// released; others' are not.
 #[test]
 fn what_a_dead_daemon_left_is_found_by_its_mark() {
     let lab = Lab::new("leftover");
@@ -96,7 +102,10 @@ fn clients_that_misbehave_hold_up_nobody() {
     // Two at once are answered one after the other.
     let two = b"\0\0\0\x20{\"version\":1,\"request\":\"settle\"}\0\0\0\x20{\"version\":1,\"request\":\"status\"}";
     assert!(client.send(two));
-    assert_eq!((&client.answer()["answer"], &client.answer()["answer"]), (&"done".into(), &"status".into()));
+    assert_eq!(
+        (&client.answer()["answer"], &client.answer()["answer"]),
+        (&"done".into(), &"status".into())
+    );
     let mut long = RawClient::connect();
     assert!(long.send(&[0x7f, 0, 0, 0]));
     let said = String::from_utf8(long.until_end().expect("it hangs up")).unwrap();
@@ -115,7 +124,8 @@ fn clients_that_misbehave_hold_up_nobody() {
     nothing_left(domain, &[&file]);
 }
 
-/// A file system that does not answer, of the kernel's own making: an automount whose mount takes for ever.
+/// A file system that does not answer, of the kernel's own making: an automount whose mount takes
+/// for ever.
 struct Hanging;
 
 impl Hanging {
@@ -127,7 +137,8 @@ impl Hanging {
         fs::set_permissions(Self::HELPER, fs::Permissions::from_mode(0o755)).unwrap();
         let unit = "[Mount]\nWhat=none\nWhere=/mnt/hanging\nType=hanging\nTimeoutSec=600\n";
         fs::write("/run/systemd/system/mnt-hanging.mount", unit).unwrap();
-        fs::write("/run/systemd/system/mnt-hanging.automount", "[Automount]\nWhere=/mnt/hanging\n").unwrap();
+        fs::write("/run/systemd/system/mnt-hanging.automount", "[Automount]\nWhere=/mnt/hanging\n")
+            .unwrap();
         run(&["systemctl", "daemon-reload"]).ok();
         run(&["systemctl", "start", "mnt-hanging.automount"]).ok();
         Self
@@ -136,8 +147,9 @@ impl Hanging {
 
 impl Drop for Hanging {
     fn drop(&mut self) {
-        // Whoever was waiting behind those that hang asks for the file now, and may have it mounted once more before the automount is gone.
-        // Under another name first: a program that runs cannot be written to.
+        // Whoever was waiting behind those that hang asks for the file now, and may have it mounted
+        // once more before the automount is gone. Under another name first: a program that
+        // runs cannot be written to.
         let failing = format!("{}.failing", Self::HELPER);
         if fs::write(&failing, "#!/bin/sh\nexit 1\n").is_ok()
             && fs::set_permissions(&failing, fs::Permissions::from_mode(0o755)).is_ok()
@@ -156,13 +168,22 @@ fn a_disk_that_hangs_delays_no_other_guest() {
     let file = image(&lab, "a.img");
     let hanging = Hanging::start();
     let target = format!("{}/disk.img", Hanging::FOLDER);
-    let stuck: Vec<Device> = (0..6).map(|disk| Device::vbd(bad, XVDA + 16 * disk, &target, "r")).collect();
+    let stuck: Vec<Device> =
+        (0..6).map(|disk| Device::vbd(bad, XVDA + 16 * disk, &target, "r")).collect();
     wait::until("nothing hangs", || xendevd::status()["jobs_running"].as_u64() >= Some(4));
     let before = Instant::now();
     let disk = Device::vbd(good, XVDA, &file, "w");
     disk.connected();
-    assert!(stuck.iter().all(|disk| disk.node("hotplug-status").is_none()), "after {:?}", before.elapsed());
-    assert_eq!(xendevd::status()["jobs_queued"], 2, "a guest has its share of workers, and no more");
+    assert!(
+        stuck.iter().all(|disk| disk.node("hotplug-status").is_none()),
+        "after {:?}",
+        before.elapsed()
+    );
+    assert_eq!(
+        xendevd::status()["jobs_queued"],
+        2,
+        "a guest has its share of workers, and no more"
+    );
     for disk in &stuck {
         let said = disk.refused();
         assert!(said.contains(&format!("{target} has not answered within 20 s")), "{said}");
@@ -186,7 +207,8 @@ fn lost_messages_of_the_kernel_lose_no_device() {
     let daemon = Xendevd::start(lab.path("").as_path(), "{}");
     let domain = guest(&lab, "a", "");
     let file = image(&lab, "a.img");
-    // The kernel says so once, and what had come before is still there; strace says it, and takes away the first message.
+    // The kernel says so once, and what had come before is still there; strace says it, and takes
+    // away the first message.
     let mut strace = std::process::Command::new("strace")
         .args([
             "-f",
@@ -229,7 +251,11 @@ fn guests_that_end_are_started_again() {
             chaos::find(&name).map(|row| row.domid).filter(|new| *new != domid)
         });
     }
-    assert!(daemon.log().contains("it is started again in 2 s: 3 quick ends in a row"), "{}", daemon.log());
+    assert!(
+        daemon.log().contains("it is started again in 2 s: 3 quick ends in a row"),
+        "{}",
+        daemon.log()
+    );
     // One that dies while there is no daemon is found by the next.
     console::wait_for_nth(&name, "hello from", 4);
     daemon.kill();

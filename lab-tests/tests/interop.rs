@@ -30,7 +30,8 @@ fn xl_shutdown_on_a_guest_of_chaos() {
     let host = Host::now();
     for (base, reason) in [("hello-pv", "poweroff"), ("noop-pvh", "poweroff")] {
         // By default xendevd would remove the domain at once.
-        let name = lab.create_with(base, base, &serde_json::json!({"on_poweroff": "preserve"}), &[]).name;
+        let name =
+            lab.create_with(base, base, &serde_json::json!({"on_poweroff": "preserve"}), &[]).name;
         xl::xl(&["shutdown", "-w", &name]).ok();
         let row = xl::find(&name).unwrap();
         assert!(row.state.contains('s'), "{row:?}");
@@ -133,7 +134,10 @@ fn chaos_reboots_a_guest_of_xl() {
     let old = xl::find(&name).unwrap().id;
     let rebooted = chaos::json(&["reboot", &name]);
     let new = xl::find(&name).unwrap().id;
-    assert_eq!((rebooted["old_domid"].clone(), rebooted["domid"].clone()), (old.into(), new.into()));
+    assert_eq!(
+        (rebooted["old_domid"].clone(), rebooted["domid"].clone()),
+        (old.into(), new.into())
+    );
     assert_ne!(new, old);
     console::wait_for_nth(&name, "hello from", 2);
     xl::xl(&["destroy", &name]).ok();
@@ -189,7 +193,8 @@ fn chaos_sees_a_name_that_xl_gave() {
     host.assert_unchanged("xl renamed a guest of chaos");
 }
 
-/// The nodes of a guest, with what is its own replaced by a word: ids, UUID, name, and values that differ from start to start.
+/// The nodes of a guest, with what is its own replaced by a word: ids, UUID, name, and values that
+/// differ from start to start.
 fn nodes(domid: u16, name: &str) -> BTreeSet<String> {
     let uuid = xenstore::read(&format!("/local/domain/{domid}/vm")).unwrap().replace("/vm/", "");
     let ours = [
@@ -200,7 +205,9 @@ fn nodes(domid: u16, name: &str) -> BTreeSet<String> {
     ];
     let lines = xenstore::tree("/").into_iter();
     let lines = lines.filter(|line| {
-        ours.iter().any(|root| line.starts_with(&format!("{root}/")) || line.starts_with(&format!("{root} ")))
+        ours.iter().any(|root| {
+            line.starts_with(&format!("{root}/")) || line.starts_with(&format!("{root} "))
+        })
     });
     lines
         .map(|line| {
@@ -214,8 +221,14 @@ fn nodes(domid: u16, name: &str) -> BTreeSet<String> {
                 .replace(&format!(",r{domid})"), ",rID)")
                 .replace(&format!("(n{domid}"), "(nID");
             let (path, rest) = line.split_once(" = ").unwrap();
-            let volatile =
-                ["start_time", "console/ring-ref", "console/tty", "store/ring-ref", "console/port", "store/port"];
+            let volatile = [
+                "start_time",
+                "console/ring-ref",
+                "console/tty",
+                "store/ring-ref",
+                "console/port",
+                "store/port",
+            ];
             match rest.rsplit_once("   ") {
                 Some((_, permissions)) if volatile.iter().any(|node| path.ends_with(node)) => {
                     format!("{path} = \"...\"   {permissions}")
@@ -226,8 +239,9 @@ fn nodes(domid: u16, name: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// What libxl 4.17 writes and chaos does not: which device model it would have used, the kernel's path for xend's tools, and the number
-/// of the console's backend owned by the guest, which nobody needs to write.
+/// What libxl 4.17 writes and chaos does not: which device model it would have used, the kernel's
+/// path for xend's tools, and the number of the console's backend owned by the guest, which nobody
+/// needs to write.
 const ONLY_LIBXL: &[&str] = &[
     "/libxl/ID/dm-version = \"qemu_xen\"   (n0)",
     "/local/domain/ID/console/backend-id = \"0\"   (nID,r0)",
@@ -249,14 +263,16 @@ fn nodes_and_permissions_are_those_of_libxl() {
         let theirs = lab.xl_create(&base, &format!("libxl-{kind}"));
         console::wait_for(&theirs, "hello from");
         wait::until("xenconsoled offers no terminal", || {
-            xenstore::read(&format!("/local/domain/{}/console/tty", ours.domid)).is_some_and(|tty| !tty.is_empty())
+            xenstore::read(&format!("/local/domain/{}/console/tty", ours.domid))
+                .is_some_and(|tty| !tty.is_empty())
         });
 
         let theirs = nodes(xl::find(&theirs).unwrap().id, &theirs);
         let ours = nodes(ours.domid, &ours.name);
         let only_theirs: Vec<_> =
             theirs.difference(&ours).filter(|line| !ONLY_LIBXL.contains(&line.as_str())).collect();
-        let only_ours: Vec<_> = ours.difference(&theirs).filter(|line| !ONLY_CHAOS.contains(&line.as_str())).collect();
+        let only_ours: Vec<_> =
+            ours.difference(&theirs).filter(|line| !ONLY_CHAOS.contains(&line.as_str())).collect();
         assert!(
             only_theirs.is_empty() && only_ours.is_empty(),
             "{kind}: libxl's: {only_theirs:#?}\nours: {only_ours:#?}"

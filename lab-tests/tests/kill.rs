@@ -1,4 +1,5 @@
-//! A create that is killed, at many points: after the next command the host is as it was, or the guest is whole.
+//! A create that is killed, at many points: after the next command the host is as it was, or the
+//! guest is whole.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -15,7 +16,8 @@ fn kill_in_turn(lab: &Lab, base: &str, call: &str, numbers: &[usize]) -> usize {
     let host = Host::quick();
     let mut whole = 0;
     for &number in numbers {
-        let output = strace::inject(call, Fault::Signal("KILL"), number, &["chaos", "create", &config]);
+        let output =
+            strace::inject(call, Fault::Signal("KILL"), number, &["chaos", "create", &config]);
         let what = format!("SIGKILL at {call} number {number}: {}", output.report());
         assert_eq!(output.signal(), Some(SIGKILL), "{what}");
         // The next command cleans up; which one it is does not matter.
@@ -66,8 +68,13 @@ fn at_the_files_of_the_mark_and_the_name() {
         !strace::is_store_request(call) && call.contains("{\\\"name")
     });
     kill_in_turn(&lab, "noop-pv", "write", &all);
-    let printed = strace::calls_of_create(&lab, "noop-pv", "write", |call| call.starts_with("write(1, "));
-    assert_eq!(kill_in_turn(&lab, "noop-pv", "write", &printed), 1, "a guest of which one is told is whole");
+    let printed =
+        strace::calls_of_create(&lab, "noop-pv", "write", |call| call.starts_with("write(1, "));
+    assert_eq!(
+        kill_in_turn(&lab, "noop-pv", "write", &printed),
+        1,
+        "a guest of which one is told is whole"
+    );
     host.assert_unchanged("all of them");
 }
 
@@ -80,7 +87,8 @@ fn the_cleaner_is_killed_as_well() {
     let requests = strace::calls_of_create(&lab, "noop-pv", "write", strace::is_store_request);
     let late = requests[requests.len() - 2];
     for number in [9, 12] {
-        let output = strace::inject("write", Fault::Signal("KILL"), late, &["chaos", "create", &config]);
+        let output =
+            strace::inject("write", Fault::Signal("KILL"), late, &["chaos", "create", &config]);
         assert_eq!(output.signal(), Some(SIGKILL), "{}", output.report());
         let cleaner = strace::inject("ioctl", Fault::Signal("KILL"), number, &["chaos", "list"]);
         let what = format!("the cleaner's ioctl {number}: {}", cleaner.report());
@@ -99,13 +107,18 @@ fn the_same_create_again() {
     let host = Host::now();
     // Late enough that there is something to remove.
     let late = requests[requests.len() - 2];
-    let output = strace::inject("write", Fault::Signal("KILL"), late, &["chaos", "create", &config]);
+    let output =
+        strace::inject("write", Fault::Signal("KILL"), late, &["chaos", "create", &config]);
     assert_eq!(output.signal(), Some(SIGKILL), "{}", output.report());
     let output = chaos::chaos(&["create", &config]);
     // Whoever came first has removed it, and says so: this command, or xendevd.
     let journal = lab_tests::run(&["journalctl", "--no-pager", "--unit", "xendevd"]).ok();
     let told = format!("removed the unfinished guest {}", lab.name("a"));
-    assert!([&output.stderr, &journal].iter().any(|text| text.contains(&told)), "nobody says it: {}", output.report());
+    assert!(
+        [&output.stderr, &journal].iter().any(|text| text.contains(&told)),
+        "nobody says it: {}",
+        output.report()
+    );
     output.ok();
     let rows = xl::list().into_iter().filter(|row| row.name == lab.name("a"));
     assert_eq!(rows.count(), 1);
@@ -137,7 +150,9 @@ fn a_create_that_is_only_slow() {
         &config,
     ];
     let slow: Vec<String> = slow.iter().map(ToString::to_string).collect();
-    let builder = std::thread::spawn(move || lab_tests::run(&slow.iter().map(String::as_str).collect::<Vec<_>>()));
+    let builder = std::thread::spawn(move || {
+        lab_tests::run(&slow.iter().map(String::as_str).collect::<Vec<_>>())
+    });
     wait::until("the slow create does not begin", || {
         std::fs::read_dir("/run/lightvm/building").unwrap().count() > 0 || builder.is_finished()
     });
@@ -151,7 +166,8 @@ fn a_create_that_is_only_slow() {
     assert_ne!(chaos::find(&lab.name("a")).expect("the slow guest is there").state, "paused");
 }
 
-/// SIGTERM and SIGINT undo the guest that is being made, or come too late for it; nothing stands between.
+/// SIGTERM and SIGINT undo the guest that is being made, or come too late for it; nothing stands
+/// between.
 #[test]
 fn at_a_polite_signal() {
     let lab = Lab::new("polite");
@@ -161,9 +177,11 @@ fn at_a_polite_signal() {
     let host = Host::now();
     let mut undone = 0;
     for (signal, code) in [("TERM", 143), ("INT", 130)] {
-        // From the first hypercall of the create itself on: before that, a signal simply ends the program.
+        // From the first hypercall of the create itself on: before that, a signal simply ends the
+        // program.
         for number in strace::pick(&all[14..], 1, 12) {
-            // Whoever runs this may ignore SIGINT, as shells let their background jobs do, and chaos would, too.
+            // Whoever runs this may ignore SIGINT, as shells let their background jobs do, and
+            // chaos would, too.
             let default = format!("--default-signal={signal}");
             let words = ["env", &default, "chaos", "create", &config];
             let output = strace::inject("ioctl", Fault::Signal(signal), number, &words);
@@ -171,10 +189,15 @@ fn at_a_polite_signal() {
             if output.code() == Some(code) {
                 undone += 1;
             } else {
-                // It came while the guest was being started: chaos finished that, said so, and let the signal end it.
+                // It came while the guest was being started: chaos finished that, said so, and let
+                // the signal end it.
                 assert_eq!(output.signal(), Some(code - 128), "{what}");
                 assert!(output.stdout.contains(&format!("created {name}")), "{what}");
-                assert_ne!(chaos::find(&name).expect("the guest is there").state, "paused", "{what}");
+                assert_ne!(
+                    chaos::find(&name).expect("the guest is there").state,
+                    "paused",
+                    "{what}"
+                );
                 chaos::chaos(&["destroy", &name]).ok();
             }
             // Without another command: chaos itself undoes it.

@@ -1,4 +1,5 @@
-//! What is done to guests while they live: shutdown, reboot, pause, rename, consoles, shares of the host.
+//! What is done to guests while they live: shutdown, reboot, pause, rename, consoles, shares of the
+//! host.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -36,11 +37,17 @@ fn linux_shuts_down_and_reboots_politely() {
 #[test]
 fn shutdown_of_several_guests() {
     let lab = Lab::new("several");
-    let names: Vec<String> = ["a", "b"].iter().map(|name| lab.create("hello-pv", name).name).collect();
+    let names: Vec<String> =
+        ["a", "b"].iter().map(|name| lab.create("hello-pv", name).name).collect();
     // One that does not exist does not keep the others from being served.
     let nobody = lab.name("nobody");
     let output = chaos::chaos(&["--format", "json", "shutdown", &names[0], &nobody, &names[1]]);
-    assert_eq!(output.stdout.lines().filter(|line| line.contains("\"poweroff\"")).count(), 2, "{}", output.report());
+    assert_eq!(
+        output.stdout.lines().filter(|line| line.contains("\"poweroff\"")).count(),
+        2,
+        "{}",
+        output.report()
+    );
     assert!(output.fails(3).contains(&nobody));
     assert!(names.iter().all(|name| xl::find(name).is_none()));
 }
@@ -83,17 +90,22 @@ fn a_guest_that_does_not_react() {
     assert!(message.contains("did not react"), "{message}");
 
     let forced = chaos::json(&["shutdown", "--timeout", "2", "--force", &started.name]);
-    assert_eq!((forced["reason"].clone(), forced["destroyed"].clone()), (json!("forced"), json!(true)));
+    assert_eq!(
+        (forced["reason"].clone(), forced["destroyed"].clone()),
+        (json!("forced"), json!(true))
+    );
     assert_eq!(xl::find(&started.name), None);
     chaos::chaos(&["destroy", &created.name]).ok();
     host.assert_unchanged("a guest that did not react was destroyed");
 }
 
-/// hello with another word in the place of "control/shutdown": it watches a node that nobody writes.
+/// hello with another word in the place of "control/shutdown": it watches a node that nobody
+/// writes.
 fn deaf_kernel(lab: &Lab) -> String {
     let mut image = std::fs::read("/guests/hello").unwrap();
     let word = b"control/shutdown";
-    let places: Vec<usize> = (0..image.len() - word.len()).filter(|at| image[*at..].starts_with(word)).collect();
+    let places: Vec<usize> =
+        (0..image.len() - word.len()).filter(|at| image[*at..].starts_with(word)).collect();
     assert!(!places.is_empty(), "hello does not name control/shutdown");
     for at in places {
         image[at..at + word.len()].copy_from_slice(b"control/shutdowm");
@@ -105,7 +117,9 @@ fn deaf_kernel(lab: &Lab) -> String {
 fn a_crash_is_told_from_a_shutdown() {
     let lab = Lab::new("crash");
     for kind in ["pv", "pvh"] {
-        let name = lab.create_with(&format!("hello-{kind}"), kind, &json!({"on_crash": "preserve"}), &[]).name;
+        let name = lab
+            .create_with(&format!("hello-{kind}"), kind, &json!({"on_crash": "preserve"}), &[])
+            .name;
         console::wait_for(&name, "hello from");
         run_within(LIMIT, &["chaos", "console", &name], "crash\n").ok();
         wait::until("the guest does not crash", || xl::find(&name).unwrap().state.contains('c'));
@@ -127,10 +141,22 @@ fn reboot_keeps_name_uuid_and_configuration() {
         console::wait_for(name, "hello from");
         let before = chaos::info(name);
         let rebooted = chaos::json(&["reboot", name]);
-        assert_eq!((rebooted["old_domid"].clone(), rebooted["name"].clone()), (json!(created.domid), json!(name)));
+        assert_eq!(
+            (rebooted["old_domid"].clone(), rebooted["name"].clone()),
+            (json!(created.domid), json!(name))
+        );
         let after = chaos::info(name);
         assert_ne!(after["domid"], before["domid"]);
-        for key in ["name", "uuid", "type", "max_memory_kib", "max_vcpus", "made_by", "scheduler", "config"] {
+        for key in [
+            "name",
+            "uuid",
+            "type",
+            "max_memory_kib",
+            "max_vcpus",
+            "made_by",
+            "scheduler",
+            "config",
+        ] {
             assert_eq!(after[key], before[key], "{key}");
         }
         let line = console::wait_for_nth(name, "hello from", 2);
@@ -171,8 +197,7 @@ fn pause_and_unpause_as_often_as_one_likes() {
 #[test]
 fn info_tells_what_was_configured() {
     let lab = Lab::new("info");
-    let changes =
-        json!({"vcpus": {"count": 2, "cpumap": [[0], []]}, "cpu_weight": 300, "cpu_cap": 50, "cmdline": "some words"});
+    let changes = json!({"vcpus": {"count": 2, "cpumap": [[0], []]}, "cpu_weight": 300, "cpu_cap": 50, "cmdline": "some words"});
     let created = lab.create_with("noop-pv", "a", &changes, &[]);
     let info = chaos::info(&created.name);
     assert_eq!(info["max_vcpus"], 2);
@@ -260,7 +285,9 @@ fn a_console_without_a_terminal() {
     console::wait_for(&name, "hello from");
     let shown = run_within(LIMIT, &["chaos", "console", &name], "one\ntwo\n").ok();
     assert!(
-        shown.contains("hello from") && shown.contains("you said: one") && shown.contains("you said: two"),
+        shown.contains("hello from")
+            && shown.contains("you said: one")
+            && shown.contains("you said: two"),
         "{shown:?}"
     );
     let shown = run_within(LIMIT, &["chaos", "console", "--no-history", &name], "three\n").ok();

@@ -1,4 +1,5 @@
-//! Guests on the network: what goes through their interfaces, seen from dom0 and from other guests. On either plane: that of the host.
+//! Guests on the network: what goes through their interfaces, seen from dom0 and from other guests.
+//! On either plane: that of the host.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -10,7 +11,8 @@ use lab_tests::shell::Shell;
 use lab_tests::{Host, Lab, chaos, echo};
 use serde_json::json;
 
-/// What the long transfers send through a guest and back. On an emulated host that takes a minute, so each pair of ends has one.
+/// What the long transfers send through a guest and back. On an emulated host that takes a minute,
+/// so each pair of ends has one.
 const BULK: usize = 100_000_000;
 const SHORT: usize = BULK / 20;
 
@@ -18,8 +20,11 @@ const SHORT: usize = BULK / 20;
 fn daytime_talks_to_dom0() {
     let lab = Lab::new("net-daytime");
     let host = Host::now();
-    for (base, address, bytes) in [("daytime-pv", "10.77.0.21", SHORT), ("daytime-pvh", "10.77.0.22", BULK)] {
-        let guest = lab.create_with(base, base, &json!({"cmdline": format!("ip={address}/24")}), &[]);
+    for (base, address, bytes) in
+        [("daytime-pv", "10.77.0.21", SHORT), ("daytime-pvh", "10.77.0.22", BULK)]
+    {
+        let guest =
+            lab.create_with(base, base, &json!({"cmdline": format!("ip={address}/24")}), &[]);
         up(&guest.name, 0, address);
         ping(address);
         let mut text = String::new();
@@ -36,10 +41,13 @@ fn daytime_talks_to_dom0() {
 fn linux_talks_to_dom0_and_to_daytime() {
     let lab = Lab::new("net-linux");
     let host = Host::now();
-    let other = lab.create_with("daytime-pv", "daytime", &json!({"cmdline": "ip=10.77.0.23/24"}), &[]);
+    let other =
+        lab.create_with("daytime-pv", "daytime", &json!({"cmdline": "ip=10.77.0.23/24"}), &[]);
     up(&other.name, 0, "10.77.0.23");
     let served_by_dom0 = 7007;
-    for (base, address, bytes) in [("linux-pv", "10.77.0.24", BULK), ("linux-pvh", "10.77.0.25", SHORT)] {
+    for (base, address, bytes) in
+        [("linux-pv", "10.77.0.24", BULK), ("linux-pvh", "10.77.0.25", SHORT)]
+    {
         let cmdline = format!("console=hvc0 net={address}/24");
         let guest = lab.create_with(base, base, &json!({"cmdline": cmdline, "memory": 512}), &[]);
         let mut shell = Shell::open(&guest.name);
@@ -63,8 +71,11 @@ fn four_interfaces() {
     let host = Host::now();
     let addresses = ["10.77.0.31", "10.77.0.32", "10.77.0.33", "10.77.0.34"];
     let vifs = json!([{"bridge": "xenbr0"}, {"bridge": "xenbr0"}, {"bridge": "xenbr0"}, {"bridge": "xenbr0"}]);
-    let words: Vec<String> =
-        ["ip", "ip1", "ip2", "ip3"].iter().zip(addresses).map(|(key, address)| format!("{key}={address}/24")).collect();
+    let words: Vec<String> = ["ip", "ip1", "ip2", "ip3"]
+        .iter()
+        .zip(addresses)
+        .map(|(key, address)| format!("{key}={address}/24"))
+        .collect();
     for base in ["daytime-pv", "daytime-pvh"] {
         let changes = json!({"cmdline": words.join(" "), "memory": 16, "vifs": vifs});
         let guest = lab.create_with(base, base, &changes, &[]);
@@ -76,7 +87,8 @@ fn four_interfaces() {
         chaos::chaos(&["destroy", &guest.name]).ok();
     }
     let cmdline = format!("console=hvc0 {}", words.join(" ").replace("ip", "net"));
-    let guest = lab.create_with("linux-pv", "linux", &json!({"cmdline": cmdline, "vifs": vifs}), &[]);
+    let guest =
+        lab.create_with("linux-pv", "linux", &json!({"cmdline": cmdline, "vifs": vifs}), &[]);
     let mut shell = Shell::open(&guest.name);
     for (vif, address) in addresses.iter().enumerate() {
         shell.until(&format!("ping -c 1 -W 2 -I eth{vif} {DOM0}"));
@@ -99,7 +111,8 @@ fn a_queue_for_each_vcpu() {
     assert_eq!(states(guest.domid, "vif", 0), CONNECTED);
     shell.close();
     ping(address);
-    let streams: Vec<_> = (0..4).map(|_| std::thread::spawn(move || echo::through(address, SHORT))).collect();
+    let streams: Vec<_> =
+        (0..4).map(|_| std::thread::spawn(move || echo::through(address, SHORT))).collect();
     for stream in streams {
         stream.join().unwrap();
     }

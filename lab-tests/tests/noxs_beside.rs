@@ -1,4 +1,5 @@
-//! Guests of both planes on one host: xenstored starts late, and each guest goes on with what it has. Runs behind all other suites of its host.
+//! Guests of both planes on one host: xenstored starts late, and each guest goes on with what it
+//! has. Runs behind all other suites of its host.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

@@ -1,5 +1,6 @@
-//! What one guest with an interface costs to make: by chaos on either plane, and by xl. All are counted by the same witness, strace, from the
-//! command's start to its end, with all that it starts. For a host with both planes.
+//! What one guest with an interface costs to make: by chaos on either plane, and by xl. All are
+//! counted by the same witness, strace, from the command's start to its end, with all that it
+//! starts. For a host with both planes.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -68,7 +69,8 @@ fn by_xl(lab: &Lab, kind: &str) -> Cost {
     // It does not stay to wait for the guest's end.
     let Trace { output, calls } = strace::trace(lab, CALLS, &["xl", "create", "-q", "-e", &path]);
     output.ok();
-    // By xl, too, so that its records go: chaos asks for the names of all guests that xl has records of.
+    // By xl, too, so that its records go: chaos asks for the names of all guests that xl has
+    // records of.
     xl::xl(&["destroy", &name]).ok();
     let cost = Cost::of(&calls);
     cost.show("xl");
@@ -84,11 +86,15 @@ fn the_same_guest_three_times() {
         let ours = ["noxs", "xenstore"].map(|plane| by_chaos(&lab, kind, plane));
         let theirs = by_xl(&lab, kind);
         let [noxs, xenstore] = &ours;
-        // What it asks xenstored at all is whether the name is free there: two requests, and two for each guest that libxl has records of.
+        // What it asks xenstored at all is whether the name is free there: two requests, and two
+        // for each guest that libxl has records of.
         assert!(noxs.requests * 5 < xenstore.requests, "{kind}: {ours:?}");
         for cost in &ours {
             assert_eq!(cost.programs, 1, "{kind}: {ours:?}");
-            assert!(cost.hypercalls < theirs.hypercalls && cost.ioctls < theirs.ioctls, "{kind}: {ours:?}, {theirs:?}");
+            assert!(
+                cost.hypercalls < theirs.hypercalls && cost.ioctls < theirs.ioctls,
+                "{kind}: {ours:?}, {theirs:?}"
+            );
             assert!(cost.requests < theirs.requests, "{kind}: {ours:?}, {theirs:?}");
         }
     }

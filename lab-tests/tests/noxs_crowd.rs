@@ -1,5 +1,5 @@
-//! Many guests at once on the NoXS plane, each with an interface: all of them answer, the last costs what the first did, and nothing is left of
-//! them. A hundred, or five hundred in a full run.
+//! Many guests at once on the NoXS plane, each with an interface: all of them answer, the last
+//! costs what the first did, and nothing is left of them. A hundred, or five hundred in a full run.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -14,14 +14,16 @@ use lab_tests::network::{BRIDGE, Subnet, up};
 use lab_tests::{Host, Lab, chaos, echo, noxs, wait};
 use serde_json::{Value, json};
 
-/// The first of each type are made by the command, and so are the last; all others by the library, in one process.
+/// The first of each type are made by the command, and so are the last; all others by the library,
+/// in one process.
 const KINDS: [&str; 2] = ["pv", "pvh"];
 
 fn changes(net: &Subnet, number: usize) -> Value {
     json!({"cmdline": format!("ip={}/16", net.address(number))})
 }
 
-/// Keeps what an interface broadcasts from the other guests, all of which it would wake. Dom0 gets it.
+/// Keeps what an interface broadcasts from the other guests, all of which it would wake. Dom0 gets
+/// it.
 #[track_caller]
 fn alone(domain: u16) {
     fs::write(format!("/sys/class/net/{BRIDGE}/brif/vif{domain}.0/isolated"), "1").unwrap();
@@ -40,7 +42,8 @@ fn many_with_an_interface_each() {
     let host = Host::now().with_slack(count as u64 * 4);
     let by_command = |number: usize| -> Created {
         let base = format!("daytime-{}", KINDS[number % 2]);
-        let created = lab.create_with(&base, &number.to_string(), &changes(&net, number), &["--stats"]);
+        let created =
+            lab.create_with(&base, &number.to_string(), &changes(&net, number), &["--stats"]);
         alone(created.domid);
         up(&created.name, 0, &net.address(number));
         created
@@ -62,7 +65,10 @@ fn many_with_an_interface_each() {
         alone(made.unwrap_or_else(|error| panic!("guest {number}: {error}")).id().get());
         spent[number % 2] += start.elapsed().as_secs_f64();
         if (number + 1).is_multiple_of(100) {
-            eprintln!("{} guests; seconds for the last fifty of each of {KINDS:?}: {spent:.1?}", number + 1);
+            eprintln!(
+                "{} guests; seconds for the last fifty of each of {KINDS:?}: {spent:.1?}",
+                number + 1
+            );
             spent = [0.0; 2];
         }
     }

@@ -1,4 +1,5 @@
-//! What a kernel that watches itself has found while the other suites ran: runs last, on a host with `--debug-kernel`.
+//! What a kernel that watches itself has found while the other suites ran: runs last, on a host
+//! with `--debug-kernel`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

@@ -1,4 +1,5 @@
-//! Devices of guests on the NoXS plane: interfaces and disks, at the start and later, seen from both ends.
+//! Devices of guests on the NoXS plane: interfaces and disks, at the start and later, seen from
+//! both ends.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -20,7 +21,8 @@ fn an_interface_carries_data() {
     let lab = Lab::new("noxs-net");
     let host = Host::now();
     for (base, address) in [("daytime-pv", "10.77.0.41"), ("daytime-pvh", "10.77.0.42")] {
-        let guest = lab.create_with(base, base, &json!({"cmdline": format!("ip={address}/24")}), &[]);
+        let guest =
+            lab.create_with(base, base, &json!({"cmdline": format!("ip={address}/24")}), &[]);
         console::wait_for(&guest.name, "vif 0 ");
         assert!(ports_of("xenbr0").contains(&format!("vif{}.0", guest.domid)));
         ping(address);
@@ -44,8 +46,7 @@ fn a_disk_keeps_data() {
     let host = Host::now();
     for base in ["blkcheck-pv", "blkcheck-pvh"] {
         let path = lab.image(base, 16);
-        let write =
-            json!({"cmdline": "disk=xvda ops=info,write:7:0:2048,write:9:30000:64,flush", "vbds": [disk(&path, "w")]});
+        let write = json!({"cmdline": "disk=xvda ops=info,write:7:0:2048,write:9:30000:64,flush", "vbds": [disk(&path, "w")]});
         let guest = lab.create_with(base, "writer", &write, &[]);
         console::wait_for(&guest.name, "blkcheck: done");
         assert_eq!(loops_on(path.to_str().unwrap()).len(), 1);
@@ -54,7 +55,11 @@ fn a_disk_keeps_data() {
         let guest = lab.create_with(base, "reader", &read, &[]);
         console::wait_for(&guest.name, "blkcheck: failed");
         let text = console::text(&guest.name);
-        assert_eq!(text.lines().filter(|line| line.contains("verify") && line.contains(" ok")).count(), 2, "{text}");
+        assert_eq!(
+            text.lines().filter(|line| line.contains("verify") && line.contains(" ok")).count(),
+            2,
+            "{text}"
+        );
         chaos::chaos(&["destroy", &guest.name]).ok();
     }
     host.assert_unchanged("guests with disks");
@@ -99,7 +104,11 @@ fn devices_come_and_go() {
         let mut shell = Shell::open(&guest.name);
         for round in 0..2 {
             let add = ["device", "attach", &guest.name];
-            chaos::chaos(&[&add[..], &["vbd", "--target", target, "--vdev", "xvdb", "--type", "file"]].concat()).ok();
+            chaos::chaos(
+                &[&add[..], &["vbd", "--target", target, "--vdev", "xvdb", "--type", "file"]]
+                    .concat(),
+            )
+            .ok();
             chaos::chaos(&[&add[..], &["vif", "--bridge", "xenbr0"]].concat()).ok();
             shell.until("test -b /dev/xvdb && test -e /sys/class/net/eth0");
             shell.run(&format!("echo round-{round} | dd of=/dev/xvdb conv=fsync"));

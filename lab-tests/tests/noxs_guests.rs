@@ -9,7 +9,10 @@ use serde_json::json;
 /// What this suite is about; the last suite of its host starts one.
 #[track_caller]
 fn without_xenstored() {
-    assert!(noxs::host() && !noxs::xenstored_runs(), "this suite needs a host for NoXS without xenstored");
+    assert!(
+        noxs::host() && !noxs::xenstored_runs(),
+        "this suite needs a host for NoXS without xenstored"
+    );
 }
 
 #[test]
@@ -28,7 +31,8 @@ fn guests_live_and_end() {
             console::wait_for(&created.name, "hello from");
         }
         let ended = chaos::json(&["shutdown", &created.name]);
-        let expected = json!({"domid": domain, "name": created.name, "reason": "poweroff", "destroyed": true});
+        let expected =
+            json!({"domid": domain, "name": created.name, "reason": "poweroff", "destroyed": true});
         assert_eq!(ended, expected);
         assert_eq!(chaos::find(&created.name), None);
         assert_eq!(noxs::devices_of(domain), Vec::<String>::new());
@@ -44,7 +48,12 @@ fn requests_are_acknowledged() {
         let changes = json!({"on_poweroff": "preserve"});
         let created = lab.create_with(base, base, &changes, &[]);
         console::wait_for(&created.name, "hello from");
-        assert_eq!(noxs::key(created.domid, "sysctl", 0, "frontend shutdown-ack").as_deref().unwrap_or("0"), "0");
+        assert_eq!(
+            noxs::key(created.domid, "sysctl", 0, "frontend shutdown-ack")
+                .as_deref()
+                .unwrap_or("0"),
+            "0"
+        );
         assert_eq!(chaos::json(&["shutdown", &created.name])["destroyed"], false);
         assert_eq!(noxs::key(created.domid, "sysctl", 0, "backend shutdown-request").unwrap(), "1");
         assert_eq!(noxs::key(created.domid, "sysctl", 0, "frontend shutdown-ack").unwrap(), "1");

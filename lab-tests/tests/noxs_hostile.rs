@@ -1,4 +1,5 @@
-//! A guest that breaks every rule of NoXS (guests/scribble): dom0, the daemons and the other guests go on, and it can be removed.
+//! A guest that breaks every rule of NoXS (guests/scribble): dom0, the daemons and the other guests
+//! go on, and it can be removed.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -28,7 +29,12 @@ fn scribbler(disk: &Path, cmdline: &str) -> Value {
 /// A guest that keeps the rules, on the same bridge. Returns its name.
 #[track_caller]
 fn neighbour(lab: &Lab) -> String {
-    let guest = lab.create_with("daytime-pv", "neighbour", &json!({"cmdline": format!("ip={NEIGHBOUR}/24")}), &[]);
+    let guest = lab.create_with(
+        "daytime-pv",
+        "neighbour",
+        &json!({"cmdline": format!("ip={NEIGHBOUR}/24")}),
+        &[],
+    );
     console::wait_for(&guest.name, "vif 0 ");
     guest.name
 }
@@ -50,7 +56,8 @@ fn every_mode_is_survived() {
     let disk = lab.image("disk", 16);
     let neighbour = neighbour(&lab);
     host_is_well();
-    // Behind a first one, since Xen keeps the frames in which it tracks what dom0 maps of guests' memory.
+    // Behind a first one, since Xen keeps the frames in which it tracks what dom0 maps of guests'
+    // memory.
     let warm = lab.create_with("hello-pv", "warm", &scribbler(&disk, "mode=deaf seconds=1"), &[]);
     chaos::chaos(&["destroy", &warm.name]).ok();
     let host = Host::now().with_slack(256);
@@ -95,7 +102,8 @@ fn one_that_dies_with_half_a_change() {
     chaos::chaos(&["destroy", &neighbour]).ok();
 }
 
-/// It takes no notice of a request: whoever asks waits no longer than he said, and may then force it.
+/// It takes no notice of a request: whoever asks waits no longer than he said, and may then force
+/// it.
 #[test]
 fn one_that_does_not_answer() {
     let lab = Lab::new("noxs-deaf");
@@ -105,18 +113,23 @@ fn one_that_does_not_answer() {
         let message = chaos::chaos(&["shutdown", "--timeout", "2", &guest.name]).fails(6);
         assert!(message.contains("did not react"), "{message}");
         let forced = chaos::json(&["shutdown", "--timeout", "2", "--force", &guest.name]);
-        assert_eq!((forced["reason"].clone(), forced["destroyed"].clone()), (json!("forced"), json!(true)));
+        assert_eq!(
+            (forced["reason"].clone(), forced["destroyed"].clone()),
+            (json!("forced"), json!(true))
+        );
         wait::until("devices are left", || noxs::list().is_empty());
     }
     assert!(fs::read_dir("/sys/bus/xen-backend/devices").unwrap().next().is_none());
 }
 
-/// A backend may say what it likes: the guests' parsers take none of it, and what they have goes on.
+/// A backend may say what it likes: the guests' parsers take none of it, and what they have goes
+/// on.
 #[test]
 fn guests_outlive_what_a_backend_says() {
     let lab = Lab::new("noxs-nonsense");
     let long = format!("mac={}", "x".repeat(900));
-    let many: Vec<String> = (0..40).map(|number| format!("key-{number}/{number}={number}")).collect();
+    let many: Vec<String> =
+        (0..40).map(|number| format!("key-{number}/{number}={number}")).collect();
     let nonsense: [&[&str]; 5] = [
         &["mac=nonsense", "handle=-1"],
         &[&long],
@@ -124,7 +137,9 @@ fn guests_outlive_what_a_backend_says() {
         &["mac=00:16:3e:00:00:01:02:03", "multi-queue-max-queues=4294967295"],
         &many.iter().map(String::as_str).collect::<Vec<_>>(),
     ];
-    for (base, address) in [("daytime-pv", "10.77.0.62"), ("daytime-pvh", "10.77.0.63"), ("linux-pv", "10.77.0.64")] {
+    for (base, address) in
+        [("daytime-pv", "10.77.0.62"), ("daytime-pvh", "10.77.0.63"), ("linux-pv", "10.77.0.64")]
+    {
         let cmdline = format!("console=hvc0 ip={address}/24 net={address}/24");
         let guest = lab.create_with(base, base, &json!({"cmdline": cmdline}), &[]);
         ping(address);
@@ -145,13 +160,14 @@ fn guests_outlive_what_a_backend_says() {
     kernel_log::assert_clean();
 }
 
-/// The same with the page itself: a backend that writes anything, anywhere, while the guest reads it. A guest may lose that device; it
-/// lives, and its other devices work.
+/// The same with the page itself: a backend that writes anything, anywhere, while the guest reads
+/// it. A guest may lose that device; it lives, and its other devices work.
 #[test]
 fn guests_outlive_what_a_backend_writes() {
     let lab = Lab::new("noxs-noise");
     let disk = lab.image("disk", 16);
-    // daytime has no use for a disk. Linux's has a BUG_ON(), on either plane: its backend must not be Connected again after Closed.
+    // daytime has no use for a disk. Linux's has a BUG_ON(), on either plane: its backend must not
+    // be Connected again after Closed.
     let (net, both) = (&[("vif", 1, "")][..], &[("vif", 1, ""), ("vbd", XVDA, "steady")][..]);
     for (base, address, devices) in [
         ("daytime-pv", "10.77.0.65", net),
@@ -167,7 +183,9 @@ fn guests_outlive_what_a_backend_writes() {
         let guest = lab.create_with(base, base, &changes, &[]);
         ping(address);
         for &(class, id, _) in devices {
-            wait::until(&format!("{class} {id} is not connected"), || states(guest.domid, class, id) == CONNECTED);
+            wait::until(&format!("{class} {id} is not connected"), || {
+                states(guest.domid, class, id) == CONNECTED
+            });
         }
         let domain = guest.domid.to_string();
         for &(class, id, mode) in devices {
@@ -175,7 +193,8 @@ fn guests_outlive_what_a_backend_writes() {
             let noise = thread::spawn(move || noxs::nx(&["noise", &frame, "3", "1", mode]).ok());
             // Each of these has the kernel send an event, and the guest look.
             for number in 0.. {
-                noxs::nx(&["set", &domain, class, &id.to_string(), &format!("round={number}")]).ok();
+                noxs::nx(&["set", &domain, class, &id.to_string(), &format!("round={number}")])
+                    .ok();
                 if noise.is_finished() {
                     break;
                 }

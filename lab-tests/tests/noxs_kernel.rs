@@ -1,5 +1,5 @@
-//! What the kernel's node and the hypervisor's page do with requests that are wrong, and with one that nobody answers: `nx` asks, our toolstack
-//! has made the guests.
+//! What the kernel's node and the hypervisor's page do with requests that are wrong, and with one
+//! that nobody answers: `nx` asks, our toolstack has made the guests.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -43,7 +43,11 @@ fn a_device_that_does_not_close_is_forced() {
     let domain = guest.domid.to_string();
     noxs::nx(&["add", &domain, "vbd", DISK, "a=b", "script=s", "--", "secret=c"]).ok();
     let keys = noxs::keys(guest.domid, "vbd", XVDA);
-    assert!(keys.contains(&"backend a = b".to_owned()) && keys.contains(&"private secret = c".to_owned()), "{keys:?}");
+    assert!(
+        keys.contains(&"backend a = b".to_owned())
+            && keys.contains(&"private secret = c".to_owned()),
+        "{keys:?}"
+    );
     // What is the host's alone stays out of the page, whoever puts it there.
     assert!(keys.contains(&"private script = s".to_owned()), "{keys:?}");
     assert!(!keys.iter().any(|line| line.starts_with("backend script")), "{keys:?}");
@@ -54,7 +58,8 @@ fn a_device_that_does_not_close_is_forced() {
     host.assert_unchanged("a device of nobody's");
 }
 
-/// The page has 126 slots; what does not fit is refused, and all that fits is removed with the guest.
+/// The page has 126 slots; what does not fit is refused, and all that fits is removed with the
+/// guest.
 #[test]
 fn as_many_devices_as_a_page_has() {
     let lab = Lab::new("noxs-many");

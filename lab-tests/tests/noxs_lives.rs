@@ -1,5 +1,5 @@
-//! Many guests with devices on the NoXS plane, one after the other: nothing is left of them in the kernel, in the hypervisor or on the host. Two
-//! hundred, or a thousand in a full run.
+//! Many guests with devices on the NoXS plane, one after the other: nothing is left of them in the
+//! kernel, in the hypervisor or on the host. Two hundred, or a thousand in a full run.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -53,7 +53,8 @@ fn many_lives_leave_nothing() {
     let kind = |kind: &str, disk: bool| {
         let (app, changes) = if disk { ("blkcheck", &both) } else { ("daytime", &json!({})) };
         let base = format!("{app}-{kind}");
-        let (device, says) = if disk { (xvda, "blkcheck: done") } else { (DeviceId::vif(0), "vif 0 ") };
+        let (device, says) =
+            if disk { (xvda, "blkcheck: done") } else { (DeviceId::vif(0), "vif 0 ") };
         Kind { config: lab.config(&base, &base, changes), name: lab.name(&base), device, says }
     };
     let kinds = ["pv", "pvh"].map(|name| [false, true].map(|disk| kind(name, disk)));
@@ -81,8 +82,11 @@ fn many_lives_leave_nothing() {
     for life in BY_COMMAND..lives {
         let (kind, disk) = of_life(life);
         let (image, config) = &guests[kind][disk];
-        let domain =
-            hypervisor.create(config).unwrap().boot(image).unwrap_or_else(|error| panic!("life {life}: {error}"));
+        let domain = hypervisor
+            .create(config)
+            .unwrap()
+            .boot(image)
+            .unwrap_or_else(|error| panic!("life {life}: {error}"));
         // Two of four are destroyed at once, in whatever their frontends are about.
         if life % 4 < 2 {
             let connected = domain.wait_until_connected(kinds[kind][disk].device, LIMIT);
@@ -91,7 +95,11 @@ fn many_lives_leave_nothing() {
         domain.destroy().unwrap_or_else(|error| panic!("life {life}: {error}"));
     }
     drop(hypervisor);
-    eprintln!("{} lives by the library in {:.1} s", lives - BY_COMMAND, start.elapsed().as_secs_f64());
+    eprintln!(
+        "{} lives by the library in {:.1} s",
+        lives - BY_COMMAND,
+        start.elapsed().as_secs_f64()
+    );
     host.assert_unchanged(&format!("{lives} guests with devices"));
     // Each was given at least two of dom0's grants.
     let after = grants::now();

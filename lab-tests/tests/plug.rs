@@ -1,5 +1,5 @@
-//! Devices of running guests that are plugged in and pulled out, again and again: 25 times, a hundred in a full run. On either plane: that of the
-//! host.
+//! Devices of running guests that are plugged in and pulled out, again and again: 25 times, a
+//! hundred in a full run. On either plane: that of the host.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -43,7 +43,18 @@ fn disks_come_and_go() {
     let target = image.to_str().unwrap();
     let guest = lab.create_with("linux-pvh", "a", &json!({"vifs": []}), &[]);
     let mut shell = Shell::open(&guest.name);
-    let attach = ["device", "attach", &guest.name, "vbd", "--target", target, "--vdev", "xvdb", "--type", "file"];
+    let attach = [
+        "device",
+        "attach",
+        &guest.name,
+        "vbd",
+        "--target",
+        target,
+        "--vdev",
+        "xvdb",
+        "--type",
+        "file",
+    ];
     let host = Host::now();
     for round in 0..rounds() {
         chaos::chaos(&attach).ok();
@@ -53,7 +64,10 @@ fn disks_come_and_go() {
         shell.run(&format!("echo {line} | dd of=/dev/xvdb bs=512 conv=sync,fsync"));
         assert_eq!(shell.run("dd if=/dev/xvdb bs=512 count=1 2>/dev/null | head -n 1"), line);
         chaos::chaos(&["device", "detach", &guest.name, "vbd", "xvdb"]).ok();
-        assert!(fs::read(&image).unwrap().starts_with(format!("{line}\n\0").as_bytes()), "{line} is not in the image");
+        assert!(
+            fs::read(&image).unwrap().starts_with(format!("{line}\n\0").as_bytes()),
+            "{line} is not in the image"
+        );
         shell.run("! test -b /dev/xvdb");
     }
     host.assert_unchanged("disks that came and went");

@@ -1,4 +1,5 @@
-//! What becomes of guests that end by themselves: xendevd carries out what their configurations want, with nobody logged in.
+//! What becomes of guests that end by themselves: xendevd carries out what their configurations
+//! want, with nobody logged in.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -13,8 +14,10 @@ use serde_json::json;
 /// Types a line into a guest's console.
 #[track_caller]
 fn type_line(name: &str, line: &str) {
-    let tty = xl::find(name).and_then(|row| xenstore::read(&format!("/local/domain/{}/console/tty", row.id)));
-    std::fs::write(tty.unwrap_or_else(|| panic!("{name} has no terminal")), format!("{line}\n")).unwrap();
+    let tty = xl::find(name)
+        .and_then(|row| xenstore::read(&format!("/local/domain/{}/console/tty", row.id)));
+    std::fs::write(tty.unwrap_or_else(|| panic!("{name} has no terminal")), format!("{line}\n"))
+        .unwrap();
 }
 
 /// Waits until the guest of this name has a domain other than `old` that runs.
@@ -50,8 +53,16 @@ fn ten_reboots_in_a_row() {
         console::wait_for_nth(&guest.name, "hello from", life);
         type_line(&guest.name, "reboot");
         domain = wait_for_next_life(&guest.name, domain);
-        assert_eq!(backend_node("vif", domain, 0, "hotplug-status").as_deref(), Some("connected"), "life {life}");
-        assert_eq!(backend_node("vbd", domain, XVDA, "hotplug-status").as_deref(), Some("connected"), "life {life}");
+        assert_eq!(
+            backend_node("vif", domain, 0, "hotplug-status").as_deref(),
+            Some("connected"),
+            "life {life}"
+        );
+        assert_eq!(
+            backend_node("vbd", domain, XVDA, "hotplug-status").as_deref(),
+            Some("connected"),
+            "life {life}"
+        );
         assert_eq!(backend_node("vif", domain, 0, "mac"), mac, "life {life}");
         let ports = std::fs::read_dir("/sys/class/net/xenbr0/brif").unwrap().count();
         assert_eq!(ports, 1, "life {life}");
@@ -67,7 +78,12 @@ fn ten_reboots_in_a_row() {
 fn a_rebooted_guest_has_its_network_again() {
     let lab = Lab::new("reboot-net");
     let address = "10.77.0.41";
-    let guest = lab.create_with("linux-pv", "a", &json!({"cmdline": format!("console=hvc0 net={address}/24")}), &[]);
+    let guest = lab.create_with(
+        "linux-pv",
+        "a",
+        &json!({"cmdline": format!("console=hvc0 net={address}/24")}),
+        &[],
+    );
     console::wait_for(&guest.name, "GUEST-UP");
     echo::through(address, 1_000_000);
     Shell::open(&guest.name).send("reboot");
@@ -89,7 +105,10 @@ fn a_crash_loop_is_slowed_down_and_reported() {
     let status = run(&["xendevd", "status"]).ok();
     assert!(status.contains(&guest.name), "{status}");
     let journal = run(&["journalctl", "--no-pager", "--unit", "xendevd"]).ok();
-    assert!(journal.lines().any(|line| line.contains(&guest.name) && line.contains("crash")), "{journal}");
+    assert!(
+        journal.lines().any(|line| line.contains(&guest.name) && line.contains("crash")),
+        "{journal}"
+    );
     // The administrator ends it, in whatever phase it is.
     chaos::chaos(&["destroy", &guest.name]).ok();
     std::thread::sleep(Duration::from_secs(3));
@@ -103,16 +122,20 @@ fn every_action_for_every_end() {
     for (line, key) in [("exit", "on_poweroff"), ("reboot", "on_reboot"), ("crash", "on_crash")] {
         for action in ["destroy", "restart", "preserve"] {
             let name = format!("{line}-{action}");
-            let mut changes = json!({"on_poweroff": "preserve", "on_reboot": "preserve", "on_crash": "preserve"});
+            let mut changes =
+                json!({"on_poweroff": "preserve", "on_reboot": "preserve", "on_crash": "preserve"});
             changes[key] = action.into();
             let guest = lab.create_with("hello-pvh", &name, &changes, &[]);
             console::wait_for(&guest.name, "hello from");
             type_line(&guest.name, line);
             match action {
-                "destroy" => wait::until(&format!("{name} is still there"), || xl::find(&guest.name).is_none()),
+                "destroy" => wait::until(&format!("{name} is still there"), || {
+                    xl::find(&guest.name).is_none()
+                }),
                 "restart" => _ = wait_for_next_life(&guest.name, guest.domid),
                 _ => wait::until(&format!("{name} does not end"), || {
-                    xl::find(&guest.name).is_some_and(|row| row.id == guest.domid && row.state.contains(['s', 'c']))
+                    xl::find(&guest.name)
+                        .is_some_and(|row| row.id == guest.domid && row.state.contains(['s', 'c']))
                 }),
             }
             if let Some(row) = xl::find(&guest.name) {
@@ -138,7 +161,11 @@ fn a_killed_daemon_loses_no_guest() {
         kill(daemon::xendevd().pid, Signal::SIGKILL).unwrap();
         // systemd starts it again.
         domain = wait_for_next_life(&guest.name, domain);
-        assert_eq!(xl::list().iter().filter(|row| row.name == guest.name).count(), 1, "life {life}");
+        assert_eq!(
+            xl::list().iter().filter(|row| row.name == guest.name).count(),
+            1,
+            "life {life}"
+        );
     }
     console::wait_for_nth(&guest.name, "hello from", 9);
     wait::until("xendevd does not come back", || run(&["xendevd", "status"]).status.success());

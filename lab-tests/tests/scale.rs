@@ -1,4 +1,5 @@
-//! Many guests: the two-hundredth costs what the first one does, and a thousand that came and went leave nothing.
+//! Many guests: the two-hundredth costs what the first one does, and a thousand that came and went
+//! leave nothing.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -13,7 +14,8 @@ use serde_json::json;
 /// How many guests live at once, by type, made in so many commands of so many guests.
 const ALIVE: [(&str, u32, u32); 2] = [("pv", 4, 40), ("pvh", 1, 40)];
 
-/// How many come and go, and how many of them through the command: the rest use the library in one process.
+/// How many come and go, and how many of them through the command: the rest use the library in one
+/// process.
 const TURNS: u32 = 1000;
 const BY_COMMAND: u32 = 20;
 
@@ -38,8 +40,13 @@ fn two_hundred_at_once() {
     let mut names = Vec::new();
     for (kind, commands, count) in ALIVE {
         for command in 0..commands {
-            let config = lab.config(&format!("noop-{kind}"), &format!("{kind}-{command}"), &json!({}));
-            names.extend(chaos::create(&config, &["-n", &count.to_string()]).into_iter().map(|guest| guest.name));
+            let config =
+                lab.config(&format!("noop-{kind}"), &format!("{kind}-{command}"), &json!({}));
+            names.extend(
+                chaos::create(&config, &["-n", &count.to_string()])
+                    .into_iter()
+                    .map(|guest| guest.name),
+            );
         }
     }
     eprintln!("200 guests made in {:.1} s", start.elapsed().as_secs_f64());
@@ -59,7 +66,8 @@ fn two_hundred_at_once() {
     assert_eq!(rows.iter().filter(|row| row.state == "blocked").count(), 200);
 
     let start = Instant::now();
-    let destroy: Vec<&str> = ["destroy"].into_iter().chain(names.iter().map(String::as_str)).collect();
+    let destroy: Vec<&str> =
+        ["destroy"].into_iter().chain(names.iter().map(String::as_str)).collect();
     chaos::chaos(&destroy).ok();
     eprintln!("200 guests destroyed in {:.1} s", start.elapsed().as_secs_f64());
     host.assert_unchanged("200 guests lived and were destroyed");
@@ -84,12 +92,19 @@ fn a_thousand_in_a_row() {
     let guest = GuestConfig::from_file(&config).unwrap();
     let image = BootImage::open(&guest).unwrap();
     for turn in BY_COMMAND..TURNS {
-        let domain =
-            hypervisor.create(&guest).unwrap().boot(&image).unwrap_or_else(|error| panic!("turn {turn}: {error}"));
+        let domain = hypervisor
+            .create(&guest)
+            .unwrap()
+            .boot(&image)
+            .unwrap_or_else(|error| panic!("turn {turn}: {error}"));
         domain.destroy().unwrap_or_else(|error| panic!("turn {turn}: {error}"));
     }
     drop(hypervisor);
-    eprintln!("{} turns by the library in {:.1} s", TURNS - BY_COMMAND, start.elapsed().as_secs_f64());
+    eprintln!(
+        "{} turns by the library in {:.1} s",
+        TURNS - BY_COMMAND,
+        start.elapsed().as_secs_f64()
+    );
     host.assert_unchanged("1,000 guests came and went");
 }
 
@@ -108,7 +123,10 @@ fn a_hundred_with_an_interface_each() {
     let ports = fs::read_dir(format!("/sys/class/net/{BRIDGE}/brif")).unwrap().count();
     assert_eq!(ports, COUNT);
     for guest in &guests {
-        let status = xenstore::read(&format!("/local/domain/0/backend/vif/{}/0/hotplug-status", guest.domid));
+        let status = xenstore::read(&format!(
+            "/local/domain/0/backend/vif/{}/0/hotplug-status",
+            guest.domid
+        ));
         assert_eq!(status.as_deref(), Some("connected"), "{}", guest.name);
     }
     let names = guests.iter().map(|guest| guest.name.as_str());

@@ -19,8 +19,9 @@ impl LoopControl {
         OpenOptions::new().read(true).write(true).open("/dev/loop-control").map(Self)
     }
 
-    /// The number of a device that has no file, made if there is none (`LOOP_CTL_GET_FREE`). Somebody else may take it first: then
-    /// [`configure`](crate::LoopDevice::configure) says `EBUSY`.
+    /// The number of a device that has no file, made if there is none (`LOOP_CTL_GET_FREE`).
+    /// Somebody else may take it first: then [`configure`](crate::LoopDevice::configure) says
+    /// `EBUSY`.
     ///
     /// # Errors
     /// [`io::Error`] as the kernel says.

@@ -7,7 +7,8 @@ use std::path::PathBuf;
 
 use crate::ioctl::{self, Config, FLAG_AUTOCLEAR, FLAG_DIRECT_IO, FLAG_READ_ONLY, Info, NAME_SIZE};
 
-/// /dev/loopN, open. Closing it changes nothing, unless it was the last user of a device with autoclear.
+/// /dev/loopN, open. Closing it changes nothing, unless it was the last user of a device with
+/// autoclear.
 #[derive(Debug)]
 pub struct LoopDevice {
     file: File,
@@ -54,7 +55,8 @@ pub struct Backing {
 }
 
 impl LoopDevice {
-    /// Opens /dev/loopN for reading, or for reading and writing. A device that is configured through a descriptor for reading is read-only.
+    /// Opens /dev/loopN for reading, or for reading and writing. A device that is configured
+    /// through a descriptor for reading is read-only.
     ///
     /// # Errors
     /// [`io::Error`] as open(2) says.
@@ -75,10 +77,12 @@ impl LoopDevice {
         self.number
     }
 
-    /// Gives it a file (`LOOP_CONFIGURE`): file, name and flags in one step, so that nobody ever sees half a device.
+    /// Gives it a file (`LOOP_CONFIGURE`): file, name and flags in one step, so that nobody ever
+    /// sees half a device.
     ///
     /// # Errors
-    /// [`io::Error`] as the kernel says: `EBUSY` if it has a file already, `EINVAL` for a file that is neither regular nor a block device.
+    /// [`io::Error`] as the kernel says: `EBUSY` if it has a file already, `EINVAL` for a file that
+    /// is neither regular nor a block device.
     pub fn configure(&self, setup: &Setup<'_>) -> io::Result<()> {
         let mut config = Config::new(setup.file)?;
         config.info.name = fixed(setup.name);
@@ -116,7 +120,8 @@ impl LoopDevice {
         Ok(())
     }
 
-    /// Takes its file away: now if nobody else has it open, otherwise with its last user (`LOOP_CLR_FD`). One that has none is no failure.
+    /// Takes its file away: now if nobody else has it open, otherwise with its last user
+    /// (`LOOP_CLR_FD`). One that has none is no failure.
     ///
     /// # Errors
     /// [`io::Error`] as the kernel says.
@@ -167,28 +172,36 @@ mod tests {
     #[test]
     fn numbers_of_devices_are_those_of_stat() {
         for (major, minor) in [(8, 1), (254, 16), (259, 300), (7, 1000)] {
-            let kernel = u64::from(minor & 0xff) | u64::from(major) << 8 | u64::from(minor & !0xffu32) << 12;
+            let kernel =
+                u64::from(minor & 0xff) | u64::from(major) << 8 | u64::from(minor & !0xffu32) << 12;
             assert_eq!(user_device(kernel), libc::makedev(major, minor));
         }
     }
 
     #[test]
     fn a_name_is_cut_and_told_again() {
-        for (name, told) in [("x".repeat(100), "x".repeat(63)), ("ab".to_owned(), "ab".to_owned())] {
+        for (name, told) in [("x".repeat(100), "x".repeat(63)), ("ab".to_owned(), "ab".to_owned())]
+        {
             let mut info = Info::default();
             info.name = fixed(&name);
             assert_eq!(status(0, &info).name, told);
         }
     }
 
-    /// On a machine whose loop devices may not be used there is nothing to see; the lab's suite `hotplug` sees it on a real host.
+    /// On a machine whose loop devices may not be used there is nothing to see; the lab's suite
+    /// `hotplug` sees it on a real host.
     #[test]
     fn a_file_becomes_a_device_and_goes_again() {
         let file = tempfile::NamedTempFile::new().unwrap();
         file.as_file().set_len(1 << 20).unwrap();
         let Ok(number) = LoopControl::open().and_then(|control| control.free()) else { return };
         let Ok(device) = LoopDevice::open(number, false) else { return };
-        let setup = Setup { file: file.as_file().as_fd(), read_only: true, direct_io: true, name: "loopctl-test" };
+        let setup = Setup {
+            file: file.as_file().as_fd(),
+            read_only: true,
+            direct_io: true,
+            name: "loopctl-test",
+        };
         match device.configure(&setup) {
             Err(error) if error.raw_os_error() == Some(libc::EPERM) => return,
             result => result.unwrap(),

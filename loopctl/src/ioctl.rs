@@ -71,7 +71,8 @@ impl Default for Info {
 
 impl Config {
     pub(crate) fn new(file: BorrowedFd<'_>) -> io::Result<Self> {
-        let fd = u32::try_from(file.as_raw_fd()).map_err(|_| io::Error::from_raw_os_error(libc::EBADF))?;
+        let fd = u32::try_from(file.as_raw_fd())
+            .map_err(|_| io::Error::from_raw_os_error(libc::EBADF))?;
         Ok(Self { fd, block_size: 0, info: Info::default(), reserved: [0; 8] })
     }
 }
@@ -88,23 +89,29 @@ pub(crate) fn get_free(control: BorrowedFd<'_>) -> io::Result<u32> {
 
 /// `config` names a descriptor of this process; one that is closed by then is `EBADF`.
 pub(crate) fn configure(device: BorrowedFd<'_>, config: &Config) -> io::Result<()> {
-    // SAFETY: the descriptor is open; the kernel reads one struct loop_config, which `Config` is (its size is asserted above), and the
-    // reference keeps it alive and unchanged during the call.
-    checked(unsafe { libc::ioctl(device.as_raw_fd(), LOOP_CONFIGURE, std::ptr::from_ref(config)) }).map(drop)
+    // SAFETY: the descriptor is open; the kernel reads one struct loop_config, which `Config` is
+    // (its size is asserted above), and the reference keeps it alive and unchanged during the
+    // call.
+    checked(unsafe { libc::ioctl(device.as_raw_fd(), LOOP_CONFIGURE, std::ptr::from_ref(config)) })
+        .map(drop)
 }
 
 pub(crate) fn get_status(device: BorrowedFd<'_>) -> io::Result<Info> {
     let mut info = Info::default();
-    // SAFETY: the descriptor is open; the kernel writes one struct loop_info64, which `Info` is (its size is asserted above), all of whose
-    // fields are integers, so that any bytes are a value; nobody else has a reference to it.
-    checked(unsafe { libc::ioctl(device.as_raw_fd(), LOOP_GET_STATUS64, std::ptr::from_mut(&mut info)) })?;
+    // SAFETY: the descriptor is open; the kernel writes one struct loop_info64, which `Info` is
+    // (its size is asserted above), all of whose fields are integers, so that any bytes are a
+    // value; nobody else has a reference to it.
+    checked(unsafe {
+        libc::ioctl(device.as_raw_fd(), LOOP_GET_STATUS64, std::ptr::from_mut(&mut info))
+    })?;
     Ok(info)
 }
 
 pub(crate) fn set_status(device: BorrowedFd<'_>, info: &Info) -> io::Result<()> {
-    // SAFETY: the descriptor is open; the kernel reads one struct loop_info64, which `Info` is (its size is asserted above), and the
-    // reference keeps it alive and unchanged during the call.
-    checked(unsafe { libc::ioctl(device.as_raw_fd(), LOOP_SET_STATUS64, std::ptr::from_ref(info)) }).map(drop)
+    // SAFETY: the descriptor is open; the kernel reads one struct loop_info64, which `Info` is (its
+    // size is asserted above), and the reference keeps it alive and unchanged during the call.
+    checked(unsafe { libc::ioctl(device.as_raw_fd(), LOOP_SET_STATUS64, std::ptr::from_ref(info)) })
+        .map(drop)
 }
 
 pub(crate) fn clear(device: BorrowedFd<'_>) -> io::Result<()> {

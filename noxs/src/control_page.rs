@@ -1,4 +1,5 @@
-//! The control page: what the two ends of a device tell each other. One page a device, granted by the backend.
+//! The control page: what the two ends of a device tell each other. One page a device, granted by
+//! the backend.
 //!
 //! ```text
 //!   byte 0                  64                    1536                       4096
@@ -7,9 +8,10 @@
 //!        | and generations  | 1464 bytes          | 2552 bytes               |
 //! ```
 //!
-//! Each word has one end that writes it; but both *can* write all of the page, so an end believes only what it keeps in private
-//! memory: its own keys, state and counters ([`End`]). Of the other end it takes a bounded copy, checks the copy and uses only
-//! that ([`ControlPage::snapshot`]). An end changes its keys, then its state, then its generation, then sends the event.
+//! Each word has one end that writes it; but both *can* write all of the page, so an end believes
+//! only what it keeps in private memory: its own keys, state and counters ([`End`]). Of the other
+//! end it takes a bounded copy, checks the copy and uses only that ([`ControlPage::snapshot`]). An
+//! end changes its keys, then its state, then its generation, then sends the event.
 
 use crate::ABI;
 use crate::error::{HeaderError, ParseError, SnapshotError, StateError};
@@ -25,7 +27,8 @@ pub const HEADER_SIZE: usize = 64;
 pub const REGION_HEADER: usize = 8;
 /// Where the frontend's region begins.
 pub const FRONTEND_REGION: usize = 1536;
-/// How often a reader copies a region that changes under it before it gives up until the next event.
+/// How often a reader copies a region that changes under it before it gives up until the next
+/// event.
 pub const ATTEMPTS: usize = 16;
 
 /// Where words are: in the page, for each side, and in a region.
@@ -86,13 +89,14 @@ impl<W: Load> ControlPage<W> {
         Ok(ControlPage(words))
     }
 
-    /// A side's count of changes, of its keys or its state. Whoever has acted on all that it read after this needs to look again
-    /// only when it is another.
+    /// A side's count of changes, of its keys or its state. Whoever has acted on all that it read
+    /// after this needs to look again only when it is another.
     pub fn generation(&self, side: Side) -> u32 {
         self.0.load_acquire(at::generation(side))
     }
 
-    /// A side's state. Its keys, read after this, are those that it had with this state, or newer ones.
+    /// A side's state. Its keys, read after this, are those that it had with this state, or newer
+    /// ones.
     ///
     /// # Errors
     /// The number there is none.
@@ -119,11 +123,16 @@ impl<W: Load> ControlPage<W> {
     ///
     /// # Errors
     /// As [`snapshot`](Self::snapshot).
-    pub fn snapshot_into<'b>(&self, side: Side, bytes: &'b mut [u8; KEYS_MAX]) -> Result<KeyList<'b>, SnapshotError> {
+    pub fn snapshot_into<'b>(
+        &self,
+        side: Side,
+        bytes: &'b mut [u8; KEYS_MAX],
+    ) -> Result<KeyList<'b>, SnapshotError> {
         for _ in 0..ATTEMPTS {
             if let Some(length) = self.copy(side, bytes) {
                 let too_long = SnapshotError::Keys(ParseError::TooLong(length));
-                let copy = bytes.get(..length).filter(|_| length <= side.capacity()).ok_or(too_long)?;
+                let copy =
+                    bytes.get(..length).filter(|_| length <= side.capacity()).ok_or(too_long)?;
                 return KeyList::parse(copy).map_err(SnapshotError::Keys);
             }
             core::hint::spin_loop();
@@ -131,7 +140,8 @@ impl<W: Load> ControlPage<W> {
         Err(SnapshotError::Busy)
     }
 
-    /// Copies a region and gives its length, if it did not change. A length beyond the region is given, with nothing copied.
+    /// Copies a region and gives its length, if it did not change. A length beyond the region is
+    /// given, with nothing copied.
     fn copy(&self, side: Side, bytes: &mut [u8; KEYS_MAX]) -> Option<usize> {
         let region = at::region(side);
         let sequence = self.0.load_acquire(region + at::SEQUENCE);
@@ -166,16 +176,16 @@ impl<W: Store> End<W> {
         End { words, side: Side::Backend, state: State::Unknown, sequence: 0, generation: 0 }
     }
 
-    /// Takes up the frontend's end of a page that the backend has made, also of one that a frontend before this one has used
-    /// (in a guest that was restarted in place).
+    /// Takes up the frontend's end of a page that the backend has made, also of one that a frontend
+    /// before this one has used (in a guest that was restarted in place).
     ///
     /// # Errors
     /// The page's header is not that of ABI 1.
     pub fn join(words: W) -> Result<Self, HeaderError> {
         let page = ControlPage::open(words)?;
         let side = Side::Frontend;
-        // Go on where that one ended, so that no counter comes back to a value that a reader has seen. A wrong value in the page does
-        // no harm: all that counts is that it changes.
+        // Go on where that one ended, so that no counter comes back to a value that a reader has
+        // seen. A wrong value in the page does no harm: all that counts is that it changes.
         let sequence = page.0.load(at::region(side) + at::SEQUENCE) & !1;
         let generation = page.generation(side);
         Ok(End { words: page.0, side, state: State::Unknown, sequence, generation })
@@ -202,7 +212,8 @@ impl<W: Store> End<W> {
     /// They do not fit into this end's region. Nothing is changed.
     pub fn publish<'k>(&mut self, keys: impl Into<KeyList<'k>>) -> Result<(), ParseError> {
         let bytes = keys.into().as_bytes();
-        let length = u32::try_from(bytes.len()).ok().filter(|_| bytes.len() <= self.side.capacity());
+        let length =
+            u32::try_from(bytes.len()).ok().filter(|_| bytes.len() <= self.side.capacity());
         let length = length.ok_or(ParseError::TooLong(bytes.len()))?;
         let region = at::region(self.side);
         self.words.store(region + at::SEQUENCE, self.sequence.wrapping_add(1));

@@ -1,4 +1,5 @@
-//! What names a device and reaches its control page: ids as types of their own, and the device's class.
+//! What names a device and reaches its control page: ids as types of their own, and the device's
+//! class.
 
 use core::fmt;
 
@@ -76,7 +77,9 @@ impl Class {
             return Err(ClassError::Length);
         }
         let (name, rest) = bytes.split_at(length);
-        let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_');
+        let allowed = |byte: u8| {
+            byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_')
+        };
         match name.iter().find(|&&byte| !allowed(byte)).or(rest.iter().find(|&&byte| byte != 0)) {
             Some(&byte) => Err(ClassError::Byte(byte)),
             None => Ok(Class(bytes)),

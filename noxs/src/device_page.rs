@@ -1,4 +1,5 @@
-//! The device page: which devices a guest has. One page a guest, written by the hypervisor, read-only for the guest.
+//! The device page: which devices a guest has. One page a guest, written by the hypervisor,
+//! read-only for the guest.
 //!
 //! ```text
 //!   byte 0                    64          96                          4096
@@ -6,9 +7,10 @@
 //!        | sizes, generation   | 32 bytes  |           |         |          |
 //! ```
 //!
-//! A slot's last word counts its changes: odd while the slot holds a device, even while it is empty or is being filled. So
-//! the word publishes the entry, hides it, and tells a reader that the copy it has made is torn. After each change the
-//! writer raises the header's generation, then the guest's virtual interrupt.
+//! A slot's last word counts its changes: odd while the slot holds a device, even while it is empty
+//! or is being filled. So the word publishes the entry, hides it, and tells a reader that the copy
+//! it has made is torn. After each change the writer raises the header's generation, then the
+//! guest's virtual interrupt.
 
 use crate::ABI;
 use crate::device::{CLASS_SIZE, Class, Device, DeviceId, DomId, GrantRef, Port};
@@ -56,8 +58,8 @@ mod at {
 pub struct Entry {
     /// The slot's number.
     pub slot: usize,
-    /// The slot's change counter. With the slot it names this entry for good: a device that is removed and added again,
-    /// even into the same slot, has another.
+    /// The slot's change counter. With the slot it names this entry for good: a device that is
+    /// removed and added again, even into the same slot, has another.
     pub sequence: u32,
     /// The device.
     pub device: Device,
@@ -87,7 +89,8 @@ impl<W: Load> DevicePage<W> {
 
     /// The device in a slot, if there is one.
     ///
-    /// A slot that changes meanwhile counts as empty: the generation changes after it, and an interrupt follows.
+    /// A slot that changes meanwhile counts as empty: the generation changes after it, and an
+    /// interrupt follows.
     ///
     /// # Errors
     /// The slot's class is none. The hypervisor writes no such entry; pass over it.
@@ -124,7 +127,8 @@ impl<W: Load> DevicePage<W> {
 
 /// A device page as its writer has it.
 ///
-/// The table here is the truth and the page a copy of it, so the writer relies on nothing that it reads from shared memory.
+/// The table here is the truth and the page a copy of it, so the writer relies on nothing that it
+/// reads from shared memory.
 #[derive(Debug)]
 pub struct DeviceTable<W> {
     words: W,
@@ -154,8 +158,8 @@ impl<W: Store> DeviceTable<W> {
         }
         let slot = self.devices.iter().position(Option::is_none).ok_or(TableError::Full)?;
         let first = at::slot(slot);
-        // The sequence is even: readers pass the slot over. A reader that has begun with the entry before must not
-        // find that one's number again after a word of this one.
+        // The sequence is even: readers pass the slot over. A reader that has begun with the entry
+        // before must not find that one's number again after a word of this one.
         self.words.fence_release();
         store_bytes(&self.words, first + at::CLASS, &device.class.to_bytes());
         self.words.store(first + at::ID, device.id.0);
@@ -171,7 +175,12 @@ impl<W: Store> DeviceTable<W> {
     ///
     /// # Errors
     /// There is none. Nothing is changed.
-    pub fn remove(&mut self, class: Class, id: DeviceId, backend: DomId) -> Result<usize, TableError> {
+    pub fn remove(
+        &mut self,
+        class: Class,
+        id: DeviceId,
+        backend: DomId,
+    ) -> Result<usize, TableError> {
         let named = |device: &Device| device.same_name(class, id) && device.backend == backend;
         let slot = self.devices.iter().position(|device| device.as_ref().is_some_and(named));
         let slot = slot.ok_or(TableError::Missing(id))?;

@@ -22,7 +22,9 @@ impl fmt::Display for HeaderError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             HeaderError::Magic => f.write_str("the page does not begin with the NoXS magic"),
-            HeaderError::Version(abi) => write!(f, "the page speaks NoXS ABI {abi}, not {}", crate::ABI),
+            HeaderError::Version(abi) => {
+                write!(f, "the page speaks NoXS ABI {abi}, not {}", crate::ABI)
+            }
             HeaderError::Layout => f.write_str("the page's header has other sizes than NoXS ABI 1"),
         }
     }
@@ -63,8 +65,12 @@ impl fmt::Display for TableError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             TableError::Full => f.write_str("no slot of the device page is free"),
-            TableError::Exists(id) => write!(f, "a device {id} of this class is in the device page"),
-            TableError::Missing(id) => write!(f, "no device {id} of this class and backend is in the device page"),
+            TableError::Exists(id) => {
+                write!(f, "a device {id} of this class is in the device page")
+            }
+            TableError::Missing(id) => {
+                write!(f, "no device {id} of this class and backend is in the device page")
+            }
         }
     }
 }
@@ -91,10 +97,16 @@ impl fmt::Display for ParseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ParseError::TooLong(length) => write!(f, "{length} bytes of keys are too many"),
-            ParseError::Truncated(offset) => write!(f, "the entry at byte {offset} reaches beyond the end"),
-            ParseError::Reserved(offset) => write!(f, "the reserved byte of the entry at byte {offset} is set"),
+            ParseError::Truncated(offset) => {
+                write!(f, "the entry at byte {offset} reaches beyond the end")
+            }
+            ParseError::Reserved(offset) => {
+                write!(f, "the reserved byte of the entry at byte {offset} is set")
+            }
             ParseError::Key(offset) => write!(f, "the key of the entry at byte {offset} is no key"),
-            ParseError::Value(offset) => write!(f, "the value of the entry at byte {offset} is too long or has a zero"),
+            ParseError::Value(offset) => {
+                write!(f, "the value of the entry at byte {offset} is too long or has a zero")
+            }
             ParseError::Order(offset) => write!(f, "the entry at byte {offset} is out of order"),
         }
     }
@@ -115,9 +127,13 @@ pub enum KeyError {
 impl fmt::Display for KeyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            KeyError::Key => f.write_str("a key is 1 to 63 of the bytes A-Z a-z 0-9 - _ @ and single inner slashes"),
+            KeyError::Key => f.write_str(
+                "a key is 1 to 63 of the bytes A-Z a-z 0-9 - _ @ and single inner slashes",
+            ),
             KeyError::Value => f.write_str("a value is up to 512 bytes, none of them zero"),
-            KeyError::Full(missing) => write!(f, "the region is {missing} bytes too small for this key"),
+            KeyError::Full(missing) => {
+                write!(f, "the region is {missing} bytes too small for this key")
+            }
         }
     }
 }
@@ -126,7 +142,8 @@ impl fmt::Display for KeyError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SnapshotError {
-    /// It changed during each of a bounded number of copies. Its writer sends an event when it has done.
+    /// It changed during each of a bounded number of copies. Its writer sends an event when it has
+    /// done.
     Busy,
     /// It was copied, and holds no key/value sequence.
     Keys(ParseError),
@@ -155,7 +172,9 @@ impl fmt::Display for StateError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             StateError::Unknown(raw) => write!(f, "{raw} is no device state"),
-            StateError::Transition(from, to) => write!(f, "a device does not go from {from} to {to}"),
+            StateError::Transition(from, to) => {
+                write!(f, "a device does not go from {from} to {to}")
+            }
         }
     }
 }

@@ -34,10 +34,11 @@ pub const CONTROL_LIST: u32 = 2;
 pub struct NoxsOp {
     /// In: [`OP_QUERY`] or [`OP_MAP`].
     pub op: u32,
-    /// In: the ABI that the caller speaks; any for [`OP_QUERY`]. Out: the newest that the hypervisor speaks.
+    /// In: the ABI that the caller speaks; any for [`OP_QUERY`]. Out: the newest that the
+    /// hypervisor speaks.
     pub abi: u32,
-    /// [`OP_MAP`], in, for a translated guest: the frame at which the page shall appear. Out, for a PV guest: the machine frame
-    /// to be mapped, read-only.
+    /// [`OP_MAP`], in, for a translated guest: the frame at which the page shall appear. Out, for
+    /// a PV guest: the machine frame to be mapped, read-only.
     pub frame: u64,
     /// Out: the virtual interrupt of changes, bound to the guest's first vcpu.
     pub virq: u32,
@@ -79,8 +80,8 @@ pub struct NoxsControl {
     pub op: u32,
     /// In: the ABI that the caller speaks.
     pub abi: u32,
-    /// [`CONTROL_LIST`], in: how many slots the buffer has room for. Out: how many devices there are, also if
-    /// that is more. Else 0.
+    /// [`CONTROL_LIST`], in: how many slots the buffer has room for. Out: how many devices there
+    /// are, also if that is more. Else 0.
     pub count: u32,
     /// In: 0. [`CONTROL_LIST`], out: the page's generation.
     pub generation: u32,
@@ -110,17 +111,35 @@ pub struct Domctl {
 
 const _: () = {
     assert!(size_of::<NoxsOp>() == 32 && align_of::<NoxsOp>() == 8);
-    assert!(offset_of!(NoxsOp, abi) == 4 && offset_of!(NoxsOp, frame) == 8 && offset_of!(NoxsOp, virq) == 16);
-    assert!(offset_of!(NoxsOp, slots) == 20 && offset_of!(NoxsOp, flags) == 24 && offset_of!(NoxsOp, reserved) == 28);
-    assert!(size_of::<RawSlot>() == crate::device_page::SLOT_SIZE);
-    assert!(offset_of!(RawSlot, id) == 8 && offset_of!(RawSlot, grant) == 12 && offset_of!(RawSlot, port) == 16);
     assert!(
-        offset_of!(RawSlot, backend) == 20 && offset_of!(RawSlot, slot) == 24 && offset_of!(RawSlot, sequence) == 28
+        offset_of!(NoxsOp, abi) == 4
+            && offset_of!(NoxsOp, frame) == 8
+            && offset_of!(NoxsOp, virq) == 16
+    );
+    assert!(
+        offset_of!(NoxsOp, slots) == 20
+            && offset_of!(NoxsOp, flags) == 24
+            && offset_of!(NoxsOp, reserved) == 28
+    );
+    assert!(size_of::<RawSlot>() == crate::device_page::SLOT_SIZE);
+    assert!(
+        offset_of!(RawSlot, id) == 8
+            && offset_of!(RawSlot, grant) == 12
+            && offset_of!(RawSlot, port) == 16
+    );
+    assert!(
+        offset_of!(RawSlot, backend) == 20
+            && offset_of!(RawSlot, slot) == 24
+            && offset_of!(RawSlot, sequence) == 28
     );
     assert!(size_of::<NoxsControl>() == 56 && align_of::<NoxsControl>() == 8);
     assert!(offset_of!(NoxsControl, count) == 8 && offset_of!(NoxsControl, generation) == 12);
     assert!(offset_of!(NoxsControl, device) == 16 && offset_of!(NoxsControl, buffer) == 48);
-    assert!(size_of::<Domctl>() == 144 && offset_of!(Domctl, domain) == 8 && offset_of!(Domctl, noxs) == 16);
+    assert!(
+        size_of::<Domctl>() == 144
+            && offset_of!(Domctl, domain) == 8
+            && offset_of!(Domctl, noxs) == 16
+    );
 };
 
 impl From<&crate::device::Device> for RawSlot {

@@ -1,4 +1,5 @@
-//! The ioctls of `/dev/xen/noxs_backend`, with which the control domain's toolstack makes and watches devices.
+//! The ioctls of `/dev/xen/noxs_backend`, with which the control domain's toolstack makes and
+//! watches devices.
 //!
 //! | number | argument | does |
 //! |---|---|---|
@@ -10,8 +11,9 @@
 //! | [`LIST`] | [`List`] | lists devices with their states |
 //! | [`WATCH`] | [`Watch`] | says whose changes this open file tells |
 //!
-//! `poll` reports `POLLIN` when a watched device has changed, `read` then gives [`Event`]s. Addresses are 64 bits wide also for
-//! 32-bit callers; keys are encoded as in [`crate::keys`]. All fields have the host's byte order, which is little-endian.
+//! `poll` reports `POLLIN` when a watched device has changed, `read` then gives [`Event`]s.
+//! Addresses are 64 bits wide also for 32-bit callers; keys are encoded as in [`crate::keys`]. All
+//! fields have the host's byte order, which is little-endian.
 
 use core::mem::{offset_of, size_of};
 
@@ -67,7 +69,8 @@ pub const ANY_DOMAIN: u32 = u32::MAX;
 pub const WATCH_DOMAIN: u32 = 1;
 /// [`Watch::flags`]: all devices.
 pub const WATCH_ALL: u32 = 2;
-/// [`Watch::flags`], alone: the ends of domains, whether they have devices or not. `EOPNOTSUPP` if the hypervisor does not tell them.
+/// [`Watch::flags`], alone: the ends of domains, whether they have devices or not. `EOPNOTSUPP` if
+/// the hypervisor does not tell them.
 pub const WATCH_DOMAINS: u32 = 4;
 /// [`Event::what`]: the device is gone.
 pub const EVENT_GONE: u32 = 1;
@@ -132,7 +135,8 @@ pub struct Destroy {
     pub device: DeviceName,
     /// [`DESTROY_FORCE`] or 0.
     pub flags: u32,
-    /// How long to wait for the frontend to close, in milliseconds, at most [`DESTROY_TIMEOUT_MAX`].
+    /// How long to wait for the frontend to close, in milliseconds, at most
+    /// [`DESTROY_TIMEOUT_MAX`].
     pub timeout: u32,
 }
 
@@ -158,7 +162,8 @@ pub struct Read {
     pub device: DeviceName,
     /// In: address for the keys.
     pub keys: u64,
-    /// In: room there, in bytes. Out: bytes of the keys, also if the room was too small for them (`ENOSPC`).
+    /// In: room there, in bytes. Out: bytes of the keys, also if the room was too small for them
+    /// (`ENOSPC`).
     pub keys_length: u32,
     /// In: [`READ_BACKEND`], [`READ_FRONTEND`] or [`READ_PRIVATE`].
     pub what: u32,
@@ -216,7 +221,8 @@ pub struct Watch {
     pub reserved: u32,
 }
 
-/// A change (`noxs_event`). Changes of a device that nobody has read yet are one event, with the newest states.
+/// A change (`noxs_event`). Changes of a device that nobody has read yet are one event, with the
+/// newest states.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Event {
@@ -233,22 +239,44 @@ pub struct Event {
 }
 
 const _: () = {
-    assert!(size_of::<DeviceName>() == 16 && offset_of!(DeviceName, id) == 8 && offset_of!(DeviceName, domain) == 12);
+    assert!(
+        size_of::<DeviceName>() == 16
+            && offset_of!(DeviceName, id) == 8
+            && offset_of!(DeviceName, domain) == 12
+    );
     assert!(size_of::<Version>() == 16 && offset_of!(Version, abi) == 4);
-    assert!(size_of::<Create>() == 48 && offset_of!(Create, keys) == 16 && offset_of!(Create, private_keys) == 24);
+    assert!(
+        size_of::<Create>() == 48
+            && offset_of!(Create, keys) == 16
+            && offset_of!(Create, private_keys) == 24
+    );
     assert!(offset_of!(Create, keys_length) == 32 && offset_of!(Create, private_length) == 36);
     assert!(offset_of!(Create, grant) == 40 && offset_of!(Create, port) == 44);
-    assert!(size_of::<Destroy>() == 24 && offset_of!(Destroy, flags) == 16 && offset_of!(Destroy, timeout) == 20);
+    assert!(
+        size_of::<Destroy>() == 24
+            && offset_of!(Destroy, flags) == 16
+            && offset_of!(Destroy, timeout) == 20
+    );
     assert!(size_of::<SetKeys>() == 32 && offset_of!(SetKeys, keys) == 16);
     assert!(offset_of!(SetKeys, keys_length) == 24 && offset_of!(SetKeys, flags) == 28);
-    assert!(size_of::<Read>() == 56 && offset_of!(Read, keys) == 16 && offset_of!(Read, keys_length) == 24);
+    assert!(
+        size_of::<Read>() == 56
+            && offset_of!(Read, keys) == 16
+            && offset_of!(Read, keys_length) == 24
+    );
     assert!(offset_of!(Read, what) == 28 && offset_of!(Read, backend_state) == 32);
     assert!(offset_of!(Read, frontend_state) == 36 && offset_of!(Read, backend_generation) == 40);
     assert!(offset_of!(Read, frontend_generation) == 44 && offset_of!(Read, grant) == 48);
     assert!(offset_of!(Read, port) == 52);
-    assert!(size_of::<List>() == 16 && offset_of!(List, count) == 8 && offset_of!(List, domain) == 12);
+    assert!(
+        size_of::<List>() == 16 && offset_of!(List, count) == 8 && offset_of!(List, domain) == 12
+    );
     assert!(size_of::<Info>() == 32 && offset_of!(Info, backend_state) == 16);
-    assert!(offset_of!(Info, frontend_state) == 20 && offset_of!(Info, grant) == 24 && offset_of!(Info, port) == 28);
+    assert!(
+        offset_of!(Info, frontend_state) == 20
+            && offset_of!(Info, grant) == 24
+            && offset_of!(Info, port) == 28
+    );
     assert!(size_of::<Watch>() == 24 && offset_of!(Watch, flags) == 16);
     assert!(size_of::<Event>() == 32 && offset_of!(Event, backend_state) == 16);
     assert!(offset_of!(Event, frontend_state) == 20 && offset_of!(Event, what) == 24);

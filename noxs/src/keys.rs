@@ -7,9 +7,10 @@
 //!   | k: u8    | 0        | v: u16   | key       | value     |
 //! ```
 //!
-//! Keys come in ascending order of their bytes, each once. So there is one encoding for each set of keys, two sets are equal
-//! if their bytes are, and a reader finds a duplicate without a table. [`KeyList`] is bytes that were checked;
-//! [`Keys`] owns its bytes, and is the authoritative copy from which an end publishes.
+//! Keys come in ascending order of their bytes, each once. So there is one encoding for each set of
+//! keys, two sets are equal if their bytes are, and a reader finds a duplicate without a table.
+//! [`KeyList`] is bytes that were checked; [`Keys`] owns its bytes, and is the authoritative copy
+//! from which an end publishes.
 
 use core::fmt;
 
@@ -29,8 +30,11 @@ pub const PRIVATE_MAX: usize = 4096;
 
 /// Whether the bytes may be a key: `A-Z a-z 0-9 - _ @`, and single slashes between them.
 pub fn is_key(key: &[u8]) -> bool {
-    let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'@' | b'/');
-    let slashes = key.first() == Some(&b'/') || key.last() == Some(&b'/') || key.windows(2).any(|pair| pair == b"//");
+    let allowed =
+        |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'@' | b'/');
+    let slashes = key.first() == Some(&b'/')
+        || key.last() == Some(&b'/')
+        || key.windows(2).any(|pair| pair == b"//");
     (1..=KEY_MAX).contains(&key.len()) && key.iter().all(allowed) && !slashes
 }
 
@@ -62,7 +66,8 @@ impl<'a> KeyList<'a> {
         Self::parse_within(bytes, KEYS_MAX)
     }
 
-    /// Checks all of `bytes`, which may be up to [`PRIVATE_MAX`]: keys of the host alone, which are in no page.
+    /// Checks all of `bytes`, which may be up to [`PRIVATE_MAX`]: keys of the host alone, which are
+    /// in no page.
     ///
     /// # Errors
     /// As [`parse`](Self::parse).
@@ -183,7 +188,9 @@ impl Keys {
     /// # Errors
     /// The key or the value has a wrong length or byte, or the region has no room.
     pub fn set(&mut self, key: &[u8], value: &[u8]) -> Result<(), KeyError> {
-        let (Ok(key_length), true) = (u8::try_from(key.len()), is_key(key)) else { return Err(KeyError::Key) };
+        let (Ok(key_length), true) = (u8::try_from(key.len()), is_key(key)) else {
+            return Err(KeyError::Key);
+        };
         let (Ok(value_length), true) = (u16::try_from(value.len()), is_value(value)) else {
             return Err(KeyError::Value);
         };

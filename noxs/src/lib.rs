@@ -10,12 +10,14 @@
 //!
 //! - [`device_page`]: which devices a guest has, and where their control pages are.
 //! - [`control_page`]: what the two ends of a device tell each other, with [`keys`] and [`state`].
-//! - [`hypercall`] and [`ioctl`]: the arguments with which guests, toolstack and kernel reach the pages.
+//! - [`hypercall`] and [`ioctl`]: the arguments with which guests, toolstack and kernel reach the
+//!   pages.
 //! - [`page`]: shared memory, and the only unsafe code; [`words`] is what the others know of it.
 //!
-//! The specification is docs/noxs-abi.md, the same in C is `include/noxs.h`; a test compares the two.
-//! No part of this crate allocates, makes a hypercall or needs an operating system. No part of it believes what
-//! the other end wrote: each word is read once, checked, and only the copy is used.
+//! The specification is docs/noxs-abi.md, the same in C is `include/noxs.h`; a test compares the
+//! two. No part of this crate allocates, makes a hypercall or needs an operating system. No part of
+//! it believes what the other end wrote: each word is read once, checked, and only the copy is
+//! used.
 //!
 //! ```
 //! use noxs::control_page::{ControlPage, End};

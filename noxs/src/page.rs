@@ -1,8 +1,9 @@
 //! Memory that somebody else can write at any time: the only unsafe code of this crate.
 //!
-//! Every access is one atomic operation on a raw pointer, checked to lie inside the page, and gives out a copy. No
-//! reference to the page's bytes ever exists. So a peer that changes the page under us can make us read another
-//! value, never break a rule of Rust. The traits of [`crate::words`] are what the rest of the crate uses.
+//! Every access is one atomic operation on a raw pointer, checked to lie inside the page, and gives
+//! out a copy. No reference to the page's bytes ever exists. So a peer that changes the page under
+//! us can make us read another value, never break a rule of Rust. The traits of [`crate::words`]
+//! are what the rest of the crate uses.
 
 #![allow(unsafe_code)]
 
@@ -45,7 +46,8 @@ impl<'a> ReadOnlyPage<'a> {
     /// A view of the page at `base`.
     ///
     /// # Safety
-    /// 1. `base` is aligned to 4 bytes, and the 4096 bytes there stay mapped readable for all of `'a`.
+    /// 1. `base` is aligned to 4 bytes, and the 4096 bytes there stay mapped readable for all of
+    ///    `'a`.
     /// 2. For all of `'a` this program reads and writes them only through views of this module.
     pub const unsafe fn new(base: NonNull<u8>) -> Self {
         ReadOnlyPage { base: base.cast(), mapping: PhantomData }
@@ -53,9 +55,11 @@ impl<'a> ReadOnlyPage<'a> {
 
     fn word(&self, word: usize) -> &AtomicU32 {
         assert!(word < PAGE_WORDS, "word {word} is outside the page");
-        // SAFETY: `word` is below PAGE_WORDS, so the result points into the page, which is mapped (fact 1 of `new`).
+        // SAFETY: `word` is below PAGE_WORDS, so the result points into the page, which is mapped
+        // (fact 1 of `new`).
         let pointer = unsafe { self.base.add(word) };
-        // SAFETY: the pointer is aligned and mapped (fact 1 of `new`), and all access to it is atomic (fact 2).
+        // SAFETY: the pointer is aligned and mapped (fact 1 of `new`), and all access to it is
+        // atomic (fact 2).
         unsafe { AtomicU32::from_ptr(pointer.as_ptr()) }
     }
 }
@@ -77,7 +81,8 @@ impl<'a> SharedPage<'a> {
     }
 }
 
-/// Relaxed loads and fences only: a stronger load of read-only memory is not sure to be a plain read.
+/// Relaxed loads and fences only: a stronger load of read-only memory is not sure to be a plain
+/// read.
 impl Load for ReadOnlyPage<'_> {
     fn load(&self, word: usize) -> u32 {
         u32::from_le(self.word(word).load(Ordering::Relaxed))
@@ -108,12 +113,14 @@ impl Store for SharedPage<'_> {
     }
 }
 
-/// A page of this program's own, aligned like a mapped one: for a page to be granted, for dumps and for tests.
+/// A page of this program's own, aligned like a mapped one: for a page to be granted, for dumps and
+/// for tests.
 #[repr(C, align(4096))]
 #[derive(Debug)]
 pub struct PageBuffer(UnsafeCell<[u8; PAGE_SIZE]>);
 
-// SAFETY: the bytes are reached only through the views of `shared`, whose access is atomic, or by `&mut self`.
+// SAFETY: the bytes are reached only through the views of `shared`, whose access is atomic, or by
+// `&mut self`.
 unsafe impl Sync for PageBuffer {}
 
 impl PageBuffer {
@@ -130,7 +137,8 @@ impl PageBuffer {
     /// A view of this page, as both of its ends have it.
     pub fn shared(&self) -> SharedPage<'_> {
         let base = NonNull::from(&self.0).cast();
-        // SAFETY: the page is aligned to 4096 bytes and lives as long as the borrow; nobody has it mutably meanwhile.
+        // SAFETY: the page is aligned to 4096 bytes and lives as long as the borrow; nobody has it
+        // mutably meanwhile.
         unsafe { SharedPage::new(base) }
     }
 

@@ -7,8 +7,9 @@
 //!                Closed <----------------------------------- Closing <--------------------------+
 //! ```
 //!
-//! Forward steps may be left out; every state may go to Closing or Closed; from Closed an end starts anew. A writer keeps to
-//! [`State::may_become`]. A reader cannot rely on it, nor on seeing each state: [`Change::between`] tells it what to do.
+//! Forward steps may be left out; every state may go to Closing or Closed; from Closed an end
+//! starts anew. A writer keeps to [`State::may_become`]. A reader cannot rely on it, nor on seeing
+//! each state: [`Change::between`] tells it what to do.
 
 use core::fmt;
 
@@ -79,7 +80,8 @@ impl State {
     /// Whether a writer may go from this state to `to`. Staying is allowed and changes nothing.
     pub const fn may_become(self, to: State) -> bool {
         use State::{
-            Closed, Closing, Connected, InitWait, Initialised, Initialising, Reconfigured, Reconfiguring, Unknown,
+            Closed, Closing, Connected, InitWait, Initialised, Initialising, Reconfigured,
+            Reconfiguring, Unknown,
         };
         match (self, to) {
             (Unknown, Unknown) => true,
@@ -91,9 +93,10 @@ impl State {
             (Connected | Reconfigured, Reconfiguring) => true,
             (Reconfiguring, Reconfigured | Connected) => true,
             (Reconfigured, Connected) => true,
-            (Initialising | InitWait | Initialised, Initialising | InitWait | Initialised | Connected) => {
-                self.to_u32() <= to.to_u32()
-            }
+            (
+                Initialising | InitWait | Initialised,
+                Initialising | InitWait | Initialised | Connected,
+            ) => self.to_u32() <= to.to_u32(),
             _ => self.to_u32() == to.to_u32(),
         }
     }
@@ -136,9 +139,11 @@ pub enum Change {
     None,
     /// The state is another.
     To(State),
-    /// The end has been closed in between, unseen: undo what was shared with it, then act on the state.
+    /// The end has been closed in between, unseen: undo what was shared with it, then act on the
+    /// state.
     Restarted(State),
-    /// The end wrote what is no state, or took its state back: its device is lost, treat it as [`State::Closed`].
+    /// The end wrote what is no state, or took its state back: its device is lost, treat it as
+    /// [`State::Closed`].
     Lost,
 }
 
@@ -154,7 +159,9 @@ impl Change {
             Ok(now) if last.may_become(now) => Change::To(now),
             Ok(now @ (State::Closed | State::Closing)) => Change::To(now),
             Ok(now) if last == State::Closing => Change::Restarted(now),
-            Ok(now @ (State::Initialising | State::InitWait | State::Initialised)) if last.has_shared() => {
+            Ok(now @ (State::Initialising | State::InitWait | State::Initialised))
+                if last.has_shared() =>
+            {
                 Change::Restarted(now)
             }
             Ok(now) => Change::To(now),
@@ -186,7 +193,8 @@ mod tests {
         ];
         for life in lives {
             for step in life.windows(2) {
-                let [from, to] = [State::try_from(step[0]).unwrap(), State::try_from(step[1]).unwrap()];
+                let [from, to] =
+                    [State::try_from(step[0]).unwrap(), State::try_from(step[1]).unwrap()];
                 assert!(from.may_become(to), "{from} to {to}");
             }
         }

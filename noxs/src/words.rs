@@ -1,14 +1,16 @@
 //! Shared memory as the protocol sees it: little-endian 32-bit words, each read or written whole.
 //!
-//! The readers and writers of the pages are generic over these traits, so that the same code runs over a mapped page
-//! ([`crate::page`]) and over a model of one in the tests, where every interleaving is tried.
+//! The readers and writers of the pages are generic over these traits, so that the same code runs
+//! over a mapped page ([`crate::page`]) and over a model of one in the tests, where every
+//! interleaving is tried.
 
 use crate::ABI;
 use crate::error::HeaderError;
 
 /// A page of words that can be read. Words are numbered from the page's start.
 ///
-/// Implementors give out each word as one access, never two halves, and never a word that they remember.
+/// Implementors give out each word as one access, never two halves, and never a word that they
+/// remember.
 pub trait Load {
     /// Reads a word, in no order with other accesses.
     fn load(&self, word: usize) -> u32;
@@ -43,7 +45,8 @@ pub trait Store: Load {
 pub(crate) const MAGIC_AT: usize = 0;
 pub(crate) const ABI_AT: usize = 2;
 
-/// Whether a page says that it is one of this kind, of ABI 1. What is read after this was written before the page said so.
+/// Whether a page says that it is one of this kind, of ABI 1. What is read after this was written
+/// before the page said so.
 pub(crate) fn check_header<W: Load>(words: &W, magic: [u8; 8]) -> Result<(), HeaderError> {
     let mut found = [0; 8];
     load_bytes(words, MAGIC_AT, &mut found);

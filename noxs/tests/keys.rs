@@ -143,7 +143,8 @@ fn a_full_region_refuses_and_stays() {
     assert_eq!(keys.set(b"d", b"\0"), Err(KeyError::Value));
 }
 
-/// What a hostile end can write into its region's header costs the reader a bounded number of copies, and nothing else.
+/// What a hostile end can write into its region's header costs the reader a bounded number of
+/// copies, and nothing else.
 #[test]
 fn lies_in_a_region_are_errors() {
     let read = |sequence: u32, length: u32| {
@@ -153,7 +154,10 @@ fn lies_in_a_region_are_errors() {
         bytes[1536..1540].copy_from_slice(&sequence.to_le_bytes());
         bytes[1540..1544].copy_from_slice(&length.to_le_bytes());
         let buffer = PageBuffer::from_bytes(bytes);
-        ControlPage::open(buffer.shared()).unwrap().snapshot(Side::Frontend).map(|keys| keys.iter().count())
+        ControlPage::open(buffer.shared())
+            .unwrap()
+            .snapshot(Side::Frontend)
+            .map(|keys| keys.iter().count())
     };
     assert_eq!(read(0, 0), Ok(0));
     assert_eq!(read(7, 0), Err(SnapshotError::Busy));

@@ -1,7 +1,9 @@
-//! The C headers and the Rust types have the same sizes, offsets and numbers, for 64-bit and 32-bit programs.
+//! The C headers and the Rust types have the same sizes, offsets and numbers, for 64-bit and 32-bit
+//! programs.
 //!
-//! The compiler checks a list of assertions that is made here from the Rust side. Needs gcc. The headers are those in include/, or those in
-//! the folder that NOXS_INCLUDE names: `cargo xtask patches check` has it look at those of the patched sources.
+//! The compiler checks a list of assertions that is made here from the Rust side. Needs gcc. The
+//! headers are those in include/, or those in the folder that NOXS_INCLUDE names: `cargo xtask
+//! patches check` has it look at those of the patched sources.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -24,7 +26,8 @@ macro_rules! same {
 }
 
 fn assert_c(out: &mut String, expression: &str, value: impl std::fmt::Display) {
-    writeln!(out, "_Static_assert({expression} == {value}, \"{expression} is not {value}\");").unwrap();
+    writeln!(out, "_Static_assert({expression} == {value}, \"{expression} is not {value}\");")
+        .unwrap();
 }
 
 /// Compiles `body` behind the headers, for 64 and 32 bits, and gives what the compiler says.
@@ -32,14 +35,28 @@ fn compile(headers: &[&str], body: &str) -> Result<(), String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let folder = tempfile::tempdir().unwrap();
     let source = folder.path().join("layout.c");
-    let includes: String = headers.iter().map(|header| format!("#include \"{header}\"\n")).collect();
-    std::fs::write(&source, format!("#include <stddef.h>\n#include <stdint.h>\n{includes}{body}")).unwrap();
+    let includes: String =
+        headers.iter().map(|header| format!("#include \"{header}\"\n")).collect();
+    std::fs::write(&source, format!("#include <stddef.h>\n#include <stdint.h>\n{includes}{body}"))
+        .unwrap();
     for bits in ["-m64", "-m32"] {
         let output = Command::new("gcc")
-            .args(["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-Wpadded", "-ffreestanding", "-fsyntax-only", bits])
+            .args([
+                "-std=gnu11",
+                "-Wall",
+                "-Wextra",
+                "-Werror",
+                "-Wpadded",
+                "-ffreestanding",
+                "-fsyntax-only",
+                bits,
+            ])
             .args(["-isystem", "/usr/include/x86_64-linux-gnu"])
             .arg("-I")
-            .arg(std::env::var_os("NOXS_INCLUDE").map_or_else(|| root.join("include"), PathBuf::from))
+            .arg(
+                std::env::var_os("NOXS_INCLUDE")
+                    .map_or_else(|| root.join("include"), PathBuf::from),
+            )
             .arg("-I")
             .arg(root.join("tests/c"))
             .arg(&source)
@@ -59,7 +76,11 @@ fn xen_header() {
         class = "class_name", id, grant, port, backend, reserved0 = "reserved", slot, sequence
     });
     same!(c, "xen_noxs_op", hypercall::NoxsOp { op, abi, frame, virq, slots, flags, reserved });
-    same!(c, "xen_domctl_noxs_op", hypercall::NoxsControl { op, abi, count, generation, device, buffer });
+    same!(
+        c,
+        "xen_domctl_noxs_op",
+        hypercall::NoxsControl { op, abi, count, generation, device, buffer }
+    );
 
     for (expression, value) in [
         ("sizeof(struct xen_noxs_device_page)", noxs::page::PAGE_SIZE),
@@ -76,7 +97,10 @@ fn xen_header() {
         ("offsetof(struct xen_noxs_control_page, fe_state)", 24),
         ("offsetof(struct xen_noxs_control_page, fe_generation)", 28),
         ("offsetof(struct xen_noxs_control_page, be_sequence)", control_page::HEADER_SIZE),
-        ("offsetof(struct xen_noxs_control_page, be_keys)", control_page::HEADER_SIZE + control_page::REGION_HEADER),
+        (
+            "offsetof(struct xen_noxs_control_page, be_keys)",
+            control_page::HEADER_SIZE + control_page::REGION_HEADER,
+        ),
         ("offsetof(struct xen_noxs_control_page, fe_sequence)", control_page::FRONTEND_REGION),
         ("offsetof(struct xen_noxs_control_page, fe_length)", control_page::FRONTEND_REGION + 4),
         ("offsetof(struct xen_noxs_control_page, fe_keys)", control_page::FRONTEND_REGION + 8),
@@ -103,7 +127,9 @@ fn xen_header() {
         assert_c(&mut c, name, value);
     }
     compile(&["noxs.h", "domctl.h"], &c).unwrap();
-    let header = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("include/noxs.h")).unwrap();
+    let header =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("include/noxs.h"))
+            .unwrap();
     for magic in [device_page::MAGIC, control_page::MAGIC] {
         assert!(header.contains(&format!("\"{}\"", magic.escape_ascii())));
     }
@@ -114,7 +140,11 @@ fn kernel_header() {
     let mut c = String::new();
     same!(c, "noxs_device", ioctl::DeviceName { class = "class_name", id, domain, reserved });
     same!(c, "noxs_version", ioctl::Version { ioctls, abi, reserved });
-    same!(c, "noxs_create", ioctl::Create { device, keys, private_keys, keys_length, private_length, grant, port });
+    same!(
+        c,
+        "noxs_create",
+        ioctl::Create { device, keys, private_keys, keys_length, private_length, grant, port }
+    );
     same!(c, "noxs_destroy", ioctl::Destroy { device, flags, timeout });
     same!(c, "noxs_set_keys", ioctl::SetKeys { device, keys, keys_length, flags });
     same!(

@@ -12,7 +12,13 @@ use noxs::page::PageBuffer;
 use noxs::state::{Side, State};
 
 fn vif(id: u32) -> Device {
-    Device { class: Class::VIF, id: DeviceId(id), backend: DomId(3), grant: GrantRef(0x0102), port: Port(9) }
+    Device {
+        class: Class::VIF,
+        id: DeviceId(id),
+        backend: DomId(3),
+        grant: GrantRef(0x0102),
+        port: Port(9),
+    }
 }
 
 #[test]
@@ -23,7 +29,10 @@ fn a_device_page_byte_for_byte() {
     let header = *b"NoXS-dev\x01\0\0\0\x40\0\x20\0\x7e\0\0\0\x01\0\0\0";
     assert_eq!(bytes[..24], header);
     assert!(bytes[24..64].iter().all(|&byte| byte == 0));
-    assert_eq!(bytes[64..96], *b"vif\0\0\0\0\0\x0b\x0a\0\0\x02\x01\0\0\x09\0\0\0\x03\0\0\0\0\0\0\0\x01\0\0\0");
+    assert_eq!(
+        bytes[64..96],
+        *b"vif\0\0\0\0\0\x0b\x0a\0\0\x02\x01\0\0\x09\0\0\0\x03\0\0\0\0\0\0\0\x01\0\0\0"
+    );
     assert!(bytes[96..].iter().all(|&byte| byte == 0));
 }
 
@@ -73,15 +82,25 @@ fn exactly_one_device_is_removed() {
     for device in [vif(0), vif(1), vbd] {
         table.add(&device).unwrap();
     }
-    assert_eq!(table.remove(Class::VIF, DeviceId(1), DomId(0)), Err(TableError::Missing(DeviceId(1))));
+    assert_eq!(
+        table.remove(Class::VIF, DeviceId(1), DomId(0)),
+        Err(TableError::Missing(DeviceId(1)))
+    );
     assert_eq!(table.remove(Class::VIF, DeviceId(1), DomId(3)), Ok(1));
-    assert_eq!(table.remove(Class::VIF, DeviceId(1), DomId(3)), Err(TableError::Missing(DeviceId(1))));
+    assert_eq!(
+        table.remove(Class::VIF, DeviceId(1), DomId(3)),
+        Err(TableError::Missing(DeviceId(1)))
+    );
     let page = DevicePage::open(buffer.shared().read_only()).unwrap();
     let seen: Vec<_> = page.entries().map(|entry| (entry.slot, entry.device)).collect();
     assert_eq!(seen, [(0, vif(0)), (2, vbd)], "a hole hides nothing");
     assert_eq!(page.generation(), 4);
     assert_eq!(table.add(&vif(1)), Ok(1));
-    assert_eq!(page.entry(1).unwrap().map(|entry| entry.sequence), Some(3), "another entry than the first one there");
+    assert_eq!(
+        page.entry(1).unwrap().map(|entry| entry.sequence),
+        Some(3),
+        "another entry than the first one there"
+    );
     assert_eq!(table.devices().count(), 3);
     table.clear();
     assert_eq!((page.entries().count(), page.generation()), (0, 8));
@@ -119,7 +138,10 @@ fn a_writer_keeps_to_the_states() {
         }
         keys
     };
-    assert!(backend.publish(&large).is_err(), "the frontend's keys do not fit the backend's region");
+    assert!(
+        backend.publish(&large).is_err(),
+        "the frontend's keys do not fit the backend's region"
+    );
 }
 
 /// A frontend that takes over a page goes on with counters that no reader has seen.

@@ -1,6 +1,8 @@
-//! The races of both pages, in every interleaving and with every value that the memory model lets a reader see.
+//! The races of both pages, in every interleaving and with every value that the memory model lets a
+//! reader see.
 //!
-//! The pages are models whose words are loom's atomics; the code that reads and writes them is the crate's own.
+//! The pages are models whose words are loom's atomics; the code that reads and writes them is the
+//! crate's own.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -16,7 +18,8 @@ use noxs::keys::Keys;
 use noxs::state::{Side, State};
 use noxs::words::{Load, Store};
 
-/// The words of a page that a test touches; with or without the barriers that the protocol asks for.
+/// The words of a page that a test touches; with or without the barriers that the protocol asks
+/// for.
 #[derive(Clone)]
 struct Model {
     words: Arc<BTreeMap<usize, AtomicU32>>,
@@ -130,7 +133,10 @@ fn region_race(barriers: bool) {
             assert!([&b"aaaa"[..], b"bbbb"].contains(&value), "torn: {seen:?}");
             assert!(state == State::Unknown || value == b"bbbb", "the state came before its keys");
             assert!(generation < 2 || value == b"bbbb", "the generation came before its keys");
-            assert!(generation < 3 || state == State::InitWait, "the generation came before its state");
+            assert!(
+                generation < 3 || state == State::InitWait,
+                "the generation came before its state"
+            );
         }
         Err(error) => assert_eq!(error, SnapshotError::Busy),
     }

@@ -1,7 +1,8 @@
-//! Writes what a package of `xendevd` ships beside the binary: its manual page and shell completions.
+//! Writes what a package of `xendevd` ships beside the binary: its manual page and shell
+//! completions.
 //!
-//! `cargo run --package xendevd --example gen-docs -- OUTDIR` writes OUTDIR/man8/xendevd.8 and OUTDIR/completions/{xendevd.bash,_xendevd,xendevd.fish}.
-//! Needs no Xen host.
+//! `cargo run --package xendevd --example gen-docs -- OUTDIR` writes OUTDIR/man8/xendevd.8 and
+//! OUTDIR/completions/{xendevd.bash,_xendevd,xendevd.fish}. Needs no Xen host.
 
 #![forbid(unsafe_code)]
 
@@ -54,14 +55,23 @@ fn render(page: &mut Vec<u8>) -> Result<()> {
     for (code, meaning) in xendevd::EXIT_CODES {
         writeln!(page, ".TP\n.B {}\n{}", escape(code), escape(meaning))?;
     }
-    writeln!(page, ".SH FILES\n.TP\n.I /etc/lightvm/xendevd.json\nThe configuration; it need not be there.")?;
+    writeln!(
+        page,
+        ".SH FILES\n.TP\n.I /etc/lightvm/xendevd.json\nThe configuration; it need not be there."
+    )?;
     writeln!(page, ".TP\n.I /run/lightvm/xendevd.sock\nWhere requests come in.")?;
     writeln!(
         page,
         ".TP\n.I /run/lightvm/console/DOMID\nThe console of a guest without Xenstore: plain bytes both ways."
     )?;
-    writeln!(page, ".TP\n.I /var/log/lightvm/console/NAME.log\nWhat it has printed; before that, NAME.log.1.")?;
-    writeln!(page, ".TP\n.I /etc/xen/scripts/xendevd\\-hook\nWhat libxl runs in place of its own scripts.")?;
+    writeln!(
+        page,
+        ".TP\n.I /var/log/lightvm/console/NAME.log\nWhat it has printed; before that, NAME.log.1."
+    )?;
+    writeln!(
+        page,
+        ".TP\n.I /etc/xen/scripts/xendevd\\-hook\nWhat libxl runs in place of its own scripts."
+    )?;
     writeln!(page, ".SH SEE ALSO\n.BR chaos (1),\n.BR xl (1),\n.BR losetup (8)")?;
     Ok(())
 }

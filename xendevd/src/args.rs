@@ -10,10 +10,12 @@ use crate::{config, exit};
 
 /// Serve the devices of Xen guests
 ///
-/// xendevd puts the interfaces of guests into their bridges and makes disks of files, without a hotplug script, for guests that chaos
-/// made and, where the script xendevd-hook stands in for Xen's own, for those of xl. Guests of chaos that end are destroyed or started again
-/// as their configuration says, and the consoles of those without Xenstore are served. Without a command it is the daemon: it stays in the foreground, logs to standard error, and is meant to be started by
-/// systemd. docs/xendevd.md tells how to switch a host over.
+/// xendevd puts the interfaces of guests into their bridges and makes disks of files, without a
+/// hotplug script, for guests that chaos made and, where the script xendevd-hook stands in for
+/// Xen's own, for those of xl. Guests of chaos that end are destroyed or started again
+/// as their configuration says, and the consoles of those without Xenstore are served. Without a
+/// command it is the daemon: it stays in the foreground, logs to standard error, and is meant to be
+/// started by systemd. docs/xendevd.md tells how to switch a host over.
 #[derive(Debug, Parser)]
 #[command(
     name = "xendevd",
@@ -44,7 +46,8 @@ pub(crate) struct DaemonArgs {
     /// The configuration file; the default one need not be there
     #[arg(long, value_name = "FILE", help = format!("The configuration file [default: {}, if it is there]", config::DEFAULT_PATH))]
     pub(crate) config: Option<PathBuf>,
-    /// How much is logged: off, error, warn, info, debug or trace [default: what the configuration says, or info]
+    /// How much is logged: off, error, warn, info, debug or trace [default: what the configuration
+    /// says, or info]
     #[arg(long, value_name = "LEVEL")]
     pub(crate) log_level: Option<LevelFilter>,
     /// Where requests come in
@@ -63,10 +66,12 @@ pub(crate) enum Command {
     /// Wait until the daemon has dealt with all that has happened so far
     #[command(after_help = "Example:\n  xendevd settle")]
     Settle(SocketArgs),
-    /// Have the daemon read its configuration again, look at all devices, and try again what has failed
+    /// Have the daemon read its configuration again, look at all devices, and try again what has
+    /// failed
     #[command(after_help = "Example:\n  xendevd reload")]
     Reload(SocketArgs),
-    /// Wait until the device of the variable XENBUS_PATH is served: what the script xendevd-hook calls
+    /// Wait until the device of the variable XENBUS_PATH is served: what the script xendevd-hook
+    /// calls
     #[command(after_help = "Example:\n  XENBUS_PATH=backend/vif/5/0 xendevd hook")]
     Hook(SocketArgs),
 }
@@ -113,11 +118,17 @@ mod tests {
     #[test]
     fn lines_are_understood() {
         let parse = |line: &str| Cli::try_parse_from(line.split_whitespace());
-        assert!(parse("xendevd --foreground --config /x --log-level debug").is_ok_and(|cli| cli.command.is_none()));
+        assert!(
+            parse("xendevd --foreground --config /x --log-level debug")
+                .is_ok_and(|cli| cli.command.is_none())
+        );
         assert!(parse("xendevd status --format json").is_ok_and(|cli| cli.command.is_some()));
-        for wrong in
-            ["xendevd --log-level loud", "xendevd dance", "xendevd status extra", "xendevd --foreground status"]
-        {
+        for wrong in [
+            "xendevd --log-level loud",
+            "xendevd dance",
+            "xendevd status extra",
+            "xendevd --foreground status",
+        ] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
     }

@@ -46,7 +46,8 @@ impl Bus {
         self.devices.join(device.sysname()).exists()
     }
 
-    /// What blkback has opened for a disk (its attribute `physical_device`), or `None` as long as it has not.
+    /// What blkback has opened for a disk (its attribute `physical_device`), or `None` as long as
+    /// it has not.
     #[must_use]
     pub fn opened(&self, device: DeviceId) -> Option<DeviceNumbers> {
         let path = self.devices.join(device.sysname()).join("physical_device");
@@ -75,7 +76,8 @@ mod tests {
         fs::write(dir.path().join("vbd-5-51712/physical_device"), "7:1f\n").unwrap();
         fs::write(dir.path().join("vbd-5-51712/mode"), "r\n").unwrap();
         let bus = Bus::at(dir.path());
-        let [vif, vbd] = ["vif-5-0", "vbd-5-51712"].map(|name| DeviceId::from_sysname(name).unwrap());
+        let [vif, vbd] =
+            ["vif-5-0", "vbd-5-51712"].map(|name| DeviceId::from_sysname(name).unwrap());
         assert_eq!(bus.devices().unwrap(), BTreeSet::from([vif, vbd]));
         assert_eq!(bus.opened(vbd), Some(DeviceNumbers { major: 7, minor: 31 }));
         assert_eq!(bus.opened(vif), None);

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use crate::device::DeviceId;
 use crate::protocol::{
-    Answer, Command, FrameError, Frames, MAX_REQUEST, MAX_RESPONSE, Request, Response, SOCKET, Status, VERSION, frame,
+    Answer, Command, FrameError, Frames, MAX_REQUEST, MAX_RESPONSE, Request, Response, SOCKET,
+    Status, VERSION, frame,
 };
 
 /// How long the daemon may take for an answer that takes no work.
@@ -65,8 +66,8 @@ impl Client {
     /// # Errors
     /// [`ClientError::NotThere`].
     pub fn connect_to(path: &Path) -> Result<Self, ClientError> {
-        let stream =
-            UnixStream::connect(path).map_err(|source| ClientError::NotThere { path: path.to_owned(), source })?;
+        let stream = UnixStream::connect(path)
+            .map_err(|source| ClientError::NotThere { path: path.to_owned(), source })?;
         Ok(Self { stream, path: path.to_owned(), frames: Frames::default() })
     }
 
@@ -98,7 +99,8 @@ impl Client {
     /// Waits until it has dealt with all that has happened so far.
     ///
     /// # Errors
-    /// [`ClientError`]; [`ClientError::Refused`] if something stays under way for longer than the daemon waits, 30 s.
+    /// [`ClientError`]; [`ClientError::Refused`] if something stays under way for longer than the
+    /// daemon waits, 30 s.
     pub fn settle(&mut self) -> Result<(), ClientError> {
         self.ask(Command::Settle, LIMIT + Duration::from_secs(30)).map(drop)
     }
@@ -119,7 +121,9 @@ impl Client {
         self.stream.write_all(&frame(&request, MAX_REQUEST)?).map_err(ClientError::NoAnswer)?;
         let response: Response = serde_json::from_slice(&self.receive(end)?).map_err(nonsense)?;
         match response.answer {
-            _ if response.version != VERSION => Err(ClientError::Nonsense(format!("version {}", response.version))),
+            _ if response.version != VERSION => {
+                Err(ClientError::Nonsense(format!("version {}", response.version)))
+            }
             Answer::Error { message } => Err(ClientError::Refused(message)),
             answer => Ok(answer),
         }
@@ -139,7 +143,11 @@ impl Client {
             match self.stream.read(&mut buffer) {
                 Ok(0) => return Err(ClientError::NoAnswer(io::ErrorKind::UnexpectedEof.into())),
                 Ok(length) => self.frames.push(buffer.get(..length).unwrap_or_default()),
-                Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock) => {}
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock
+                    ) => {}
                 Err(error) => return Err(ClientError::NoAnswer(error)),
             }
         }

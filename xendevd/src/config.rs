@@ -1,4 +1,5 @@
-//! The daemon's configuration: a JSON file, all of whose keys have a default. docs/xendevd.md describes them.
+//! The daemon's configuration: a JSON file, all of whose keys have a default. docs/xendevd.md
+//! describes them.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -23,7 +24,8 @@ pub struct Config {
     /// How much is logged: error, warn, info, debug or trace.
     #[serde(deserialize_with = "level")]
     pub log_level: log::LevelFilter,
-    /// How long a file or a block device may take to answer. `chaos` gives up after 10 s, and is to hear why.
+    /// How long a file or a block device may take to answer. `chaos` gives up after 10 s, and is
+    /// to hear why.
     #[serde(deserialize_with = "seconds")]
     pub disk_timeout: Duration,
     /// How long a hotplug script may run.
@@ -62,7 +64,8 @@ impl Config {
     }
 }
 
-/// Why the configuration cannot be used. One line: file, line, key, what was found and what would be right.
+/// Why the configuration cannot be used. One line: file, line, key, what was found and what would
+/// be right.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
@@ -110,7 +113,9 @@ impl Config {
         match named {
             Some(path) => Self::from_file(path),
             None => match Self::from_file(Path::new(DEFAULT_PATH)) {
-                Err(ConfigError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                Err(ConfigError::Read { source, .. })
+                    if source.kind() == io::ErrorKind::NotFound =>
+                {
                     Ok(Self::default())
                 }
                 result => result,
@@ -144,14 +149,18 @@ impl Config {
 fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     match u64::deserialize(deserializer)? {
         seconds @ 1..=3600 => Ok(Duration::from_secs(seconds)),
-        other => Err(serde::de::Error::custom(format!("{other} is no number of seconds from 1 to 3600"))),
+        other => {
+            Err(serde::de::Error::custom(format!("{other} is no number of seconds from 1 to 3600")))
+        }
     }
 }
 
 fn level<'de, D: Deserializer<'de>>(deserializer: D) -> Result<log::LevelFilter, D::Error> {
     let word = String::deserialize(deserializer)?;
     word.parse().map_err(|_| {
-        serde::de::Error::custom(format!("{word:?} is no log level; give error, warn, info, debug or trace"))
+        serde::de::Error::custom(format!(
+            "{word:?} is no log level; give error, warn, info, debug or trace"
+        ))
     })
 }
 
@@ -159,7 +168,9 @@ fn folders<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<PathBuf>, D
     let folders = Vec::<PathBuf>::deserialize(deserializer)?;
     match folders.iter().find(|folder| !folder.is_absolute()) {
         None => Ok(folders),
-        Some(folder) => Err(serde::de::Error::custom(format!("{folder:?} is no absolute path of a folder"))),
+        Some(folder) => {
+            Err(serde::de::Error::custom(format!("{folder:?} is no absolute path of a folder")))
+        }
     }
 }
 
@@ -175,7 +186,12 @@ mod tests {
     #[test]
     fn nothing_given_is_the_default() {
         assert_eq!(Config::from_json("{}", Path::new("x")).unwrap(), Config::default());
-        assert!(Config::from_file(Path::new("/nowhere.json")).unwrap_err().to_string().starts_with("/nowhere.json: "));
+        assert!(
+            Config::from_file(Path::new("/nowhere.json"))
+                .unwrap_err()
+                .to_string()
+                .starts_with("/nowhere.json: ")
+        );
     }
 
     #[test]
@@ -189,7 +205,10 @@ mod tests {
 
     #[test]
     fn errors_name_line_and_key() {
-        assert!(error("{\n\"disk_timeot\": 5}").starts_with("x.json:2: unknown field `disk_timeot`, expected one of"));
+        assert!(
+            error("{\n\"disk_timeot\": 5}")
+                .starts_with("x.json:2: unknown field `disk_timeot`, expected one of")
+        );
         assert_eq!(
             error("{\n\n\"disk_timeout\": 0}"),
             "x.json:3: key `disk_timeout`: 0 is no number of seconds from 1 to 3600"
@@ -199,7 +218,10 @@ mod tests {
             error("{\"log_level\": \"loud\"}").split(';').next(),
             Some("x.json:1: key `log_level`: \"loud\" is no log level")
         );
-        assert!(error("{\"script_dirs\": [\"a\"]}").contains("`script_dirs`: \"a\" is no absolute path"));
+        assert!(
+            error("{\"script_dirs\": [\"a\"]}")
+                .contains("`script_dirs`: \"a\" is no absolute path")
+        );
         assert!(error("{} x").starts_with("x.json:1: "));
     }
 }

@@ -1,4 +1,5 @@
-//! The event loop: waits for all that can happen, and hands each event to whom it concerns. Nothing in it waits for anything else.
+//! The event loop: waits for all that can happen, and hands each event to whom it concerns. Nothing
+//! in it waits for anything else.
 //!
 //! | source | what comes | goes to |
 //! |---|---|---|
@@ -79,7 +80,8 @@ impl Daemon {
         // Before there is another thread.
         let signals = Signals::catch().context("cannot catch signals")?;
         // Before anything is looked at, so that nothing is missed.
-        let uevents = Uevents::listen().context("cannot listen to the kernel's messages about devices")?;
+        let uevents =
+            Uevents::listen().context("cannot listen to the kernel's messages about devices")?;
         let server = Server::listen(&options.socket)
             .with_context(|| format!("cannot listen on {}", options.socket.display()))?;
         let lifecycle = match config.lifecycle {
@@ -90,7 +92,8 @@ impl Daemon {
             true => Some(Consoles::start().context("cannot start a thread")?),
             false => None,
         };
-        let hotplug = Hotplug::new(config).context("cannot talk to the kernel about network interfaces")?;
+        let hotplug =
+            Hotplug::new(config).context("cannot talk to the kernel about network interfaces")?;
         Ok(Self {
             options,
             started: Instant::now(),
@@ -110,7 +113,11 @@ impl Daemon {
 
     /// Serves until a signal says that it is enough.
     pub(crate) fn run(mut self) -> Result<()> {
-        log::info!("xendevd {} serves on {}", env!("CARGO_PKG_VERSION"), self.options.socket.display());
+        log::info!(
+            "xendevd {} serves on {}",
+            env!("CARGO_PKG_VERSION"),
+            self.options.socket.display()
+        );
         // Those who start after us find their guests' devices served.
         let connected = self.hotplug.connect();
         self.connected(connected);
@@ -165,7 +172,8 @@ impl Daemon {
         Ok(false)
     }
 
-    /// Waits for an event, but not beyond what is due. The clients that are ready, whether there are signals, and whether clients have come.
+    /// Waits for an event, but not beyond what is due. The clients that are ready, whether there
+    /// are signals, and whether clients have come.
     fn wait(&self, pause: Duration) -> Result<(Vec<ClientId>, bool, bool)> {
         let xenstored = self.hotplug.xenstored();
         let mut fds = vec![
@@ -184,7 +192,9 @@ impl Daemon {
         // Rounded up, so that what is due is due then.
         let limit = match pause {
             Duration::ZERO => PollTimeout::ZERO,
-            pause => PollTimeout::try_from(pause + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX),
+            pause => {
+                PollTimeout::try_from(pause + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
+            }
         };
         match poll(&mut fds, limit) {
             Ok(_) => {}
@@ -192,14 +202,20 @@ impl Daemon {
             Err(error) => return Err(error).context("cannot wait for events"),
         }
         let ready = |at: usize| fds.get(at).and_then(PollFd::any).unwrap_or(false);
-        let clients = ids.iter().enumerate().filter(|(at, _)| ready(first_client + at)).map(|(_, id)| *id).collect();
+        let clients = ids
+            .iter()
+            .enumerate()
+            .filter(|(at, _)| ready(first_client + at))
+            .map(|(_, id)| *id)
+            .collect();
         Ok((clients, ready(0), ready(1)))
     }
 
     /// How long nothing is due.
     fn pause(&self) -> Duration {
         let waiting = self.waiting.iter().map(|(_, _, end)| *end).min();
-        let due = [self.hotplug.next_tick(), self.server.next_end(), self.service.next_pulse(), waiting];
+        let due =
+            [self.hotplug.next_tick(), self.server.next_end(), self.service.next_pulse(), waiting];
         let due = due.into_iter().flatten().min();
         due.map_or(Duration::from_secs(3600), |due| due.saturating_duration_since(Instant::now()))
     }
@@ -242,7 +258,9 @@ impl Daemon {
         let config = config?;
         set_level(&self.options, &config);
         match (config.lifecycle, self.lifecycle.take()) {
-            (true, None) => self.lifecycle = Some(Lifecycle::start().context("cannot start a thread")?),
+            (true, None) => {
+                self.lifecycle = Some(Lifecycle::start().context("cannot start a thread")?)
+            }
             (true, Some(lifecycle)) => {
                 lifecycle.retry();
                 self.lifecycle = Some(lifecycle);
@@ -251,7 +269,9 @@ impl Daemon {
             (false, None) => {}
         }
         match (config.consoles, self.consoles.take()) {
-            (true, None) => self.consoles = Some(Consoles::start().context("cannot start a thread")?),
+            (true, None) => {
+                self.consoles = Some(Consoles::start().context("cannot start a thread")?)
+            }
             (true, Some(consoles)) => self.consoles = Some(consoles),
             (false, Some(consoles)) => consoles.stop(),
             (false, None) => {}
@@ -289,7 +309,9 @@ impl Daemon {
         self.asked = true;
         let answer = match command {
             Command::Settle => return self.waiting.push((id, None, now + SETTLE_LIMIT)),
-            Command::Wait(device) => return self.waiting.push((id, Some(device), now + SETTLE_LIMIT)),
+            Command::Wait(device) => {
+                return self.waiting.push((id, Some(device), now + SETTLE_LIMIT));
+            }
             Command::Reload => match self.reload() {
                 Ok(()) => Answer::Done,
                 Err(error) => Answer::Error { message: format!("{error:#}") },
@@ -316,7 +338,11 @@ impl Daemon {
                 Some(Ok(())) => Answer::Done,
                 Some(Err(message)) => Answer::Error { message },
                 None if now >= *end => {
-                    let message = format!("not done within {} s: {}", SETTLE_LIMIT.as_secs(), hotplug.summary());
+                    let message = format!(
+                        "not done within {} s: {}",
+                        SETTLE_LIMIT.as_secs(),
+                        hotplug.summary()
+                    );
                     Answer::Error { message }
                 }
                 None => return true,

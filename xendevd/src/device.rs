@@ -37,7 +37,8 @@ pub struct DeviceId {
     pub class: Class,
     /// The guest's domain.
     pub domain: DomId,
-    /// Its number in the guest: 0 and so on for interfaces, the encoded name (51712 is xvda) for disks.
+    /// Its number in the guest: 0 and so on for interfaces, the encoded name (51712 is xvda) for
+    /// disks.
     pub number: u32,
 }
 
@@ -48,7 +49,8 @@ impl DeviceId {
         Self::from_parts(name.split('-'))
     }
 
-    /// Reads the path of its backend directory, as in `backend/vif/5/0`: relative, or below a domain's home.
+    /// Reads the path of its backend directory, as in `backend/vif/5/0`: relative, or below a
+    /// domain's home.
     #[must_use]
     pub fn from_path(path: &str) -> Option<Self> {
         let relative = match path.strip_prefix("/local/domain/") {
@@ -106,9 +108,13 @@ mod tests {
         for name in ["vif-5", "vif-5-0-1", "vkbd-0-0", "vif-x-0", "vif-5-+0", "vif-99999-0", ""] {
             assert_eq!(DeviceId::from_sysname(name), None, "{name}");
         }
-        for path in
-            ["backend/vif/5", "vif/5/0", "/local/domain/0", "backend/vif/5/0/state", "/local/domain/0/device/vif/5/0"]
-        {
+        for path in [
+            "backend/vif/5",
+            "vif/5/0",
+            "/local/domain/0",
+            "backend/vif/5/0/state",
+            "/local/domain/0/device/vif/5/0",
+        ] {
             assert_eq!(DeviceId::from_path(path), None, "{path}");
         }
     }

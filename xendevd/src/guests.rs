@@ -1,4 +1,5 @@
-//! What the library remembers of the guests that it has made: their records below its state directory, read and never written here.
+//! What the library remembers of the guests that it has made: their records below its state
+//! directory, read and never written here.
 
 use std::fs;
 use std::io;
@@ -66,7 +67,9 @@ impl Guests {
     pub fn read(&self, domain: DomId) -> io::Result<Option<Record>> {
         let path = self.folder.join(format!("{domain}.json"));
         match fs::metadata(&path) {
-            Ok(metadata) if metadata.len() > MAX_BYTES => Err(io::Error::other("larger than any record is")),
+            Ok(metadata) if metadata.len() > MAX_BYTES => {
+                Err(io::Error::other("larger than any record is"))
+            }
             Ok(_) => parse(&fs::read(&path)?).map(Some),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
@@ -84,7 +87,8 @@ impl Guests {
     /// # Errors
     /// [`io::Error`] if the folder cannot be read.
     pub fn domains(&self) -> io::Result<Vec<DomId>> {
-        let names = fs::read_dir(&self.folder)?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        let names = fs::read_dir(&self.folder)?
+            .filter_map(|entry| entry.ok()?.file_name().into_string().ok());
         Ok(names.filter_map(|name| domain_of(&name)).collect())
     }
 }
@@ -112,8 +116,7 @@ mod tests {
 
     use super::*;
 
-    const RECORD: &str =
-        r#"{"uuid":"5a7ea5a1-6f27-4bd8-9ddc-6a2f6cdbd4ca","name":"web0","config":"{}","preserved":false}"#;
+    const RECORD: &str = r#"{"uuid":"5a7ea5a1-6f27-4bd8-9ddc-6a2f6cdbd4ca","name":"web0","config":"{}","preserved":false}"#;
 
     #[test]
     fn records_are_read() {
@@ -127,8 +130,13 @@ mod tests {
         fs::write(guests.folder().join("new"), "").unwrap();
         fs::write(guests.folder().join("7.json"), "{").unwrap();
         let domain = |number| DomId::new(number).unwrap();
-        let record = |number| guests.read(domain(number)).unwrap().map(|record| (record.name, record.has_console));
-        assert_eq!((record(5), record(6)), (Some(("web0".to_owned(), false)), Some(("web0".to_owned(), true))));
+        let record = |number| {
+            guests.read(domain(number)).unwrap().map(|record| (record.name, record.has_console))
+        };
+        assert_eq!(
+            (record(5), record(6)),
+            (Some(("web0".to_owned(), false)), Some(("web0".to_owned(), true)))
+        );
         assert_eq!(guests.read(domain(8)).unwrap(), None);
         assert!(guests.read(domain(7)).is_err());
         assert_eq!(guests.name(domain(7)), None);

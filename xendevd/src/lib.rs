@@ -96,13 +96,21 @@ fn run(cli: Cli) -> Result<()> {
             if args.foreground {
                 log::debug!("--foreground is how it always runs");
             }
-            Daemon::start(Options { config: args.config, socket: args.socket, level: args.log_level })?.run()
+            Daemon::start(Options {
+                config: args.config,
+                socket: args.socket,
+                level: args.log_level,
+            })?
+            .run()
         }
         Some(Command::Status(args)) => {
             let status = connect(&args.socket)?.status()?;
             let text = match args.format {
                 Format::Table => table::text(&status),
-                Format::Json => serde_json::to_string(&status).context("cannot write the status as JSON")? + "\n",
+                Format::Json => {
+                    serde_json::to_string(&status).context("cannot write the status as JSON")?
+                        + "\n"
+                }
             };
             // A reader that has gone away is no failure.
             let _ = std::io::stdout().write_all(text.as_bytes());
@@ -111,8 +119,10 @@ fn run(cli: Cli) -> Result<()> {
         Some(Command::Settle(args)) => Ok(connect(&args)?.settle()?),
         Some(Command::Reload(args)) => Ok(connect(&args)?.reload()?),
         Some(Command::Hook(args)) => {
-            let path = std::env::var("XENBUS_PATH").context("the variable XENBUS_PATH names no device")?;
-            let device = DeviceId::from_path(&path).with_context(|| format!("XENBUS_PATH is no device: {path}"))?;
+            let path =
+                std::env::var("XENBUS_PATH").context("the variable XENBUS_PATH names no device")?;
+            let device = DeviceId::from_path(&path)
+                .with_context(|| format!("XENBUS_PATH is no device: {path}"))?;
             Ok(connect(&args)?.wait(device)?)
         }
     }

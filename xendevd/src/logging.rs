@@ -1,5 +1,5 @@
-//! Messages about what goes on, to standard error: lines for people, or, where systemd reads them, lines that begin with their priority
-//! (sd-daemon(3)).
+//! Messages about what goes on, to standard error: lines for people, or, where systemd reads them,
+//! lines that begin with their priority (sd-daemon(3)).
 
 use std::io::Write;
 
@@ -14,7 +14,9 @@ pub(crate) fn start() {
     // What libraries below say in passing is for those who ask for it.
     builder.format(move |out, record| match to_journal {
         true => writeln!(out, "<{}>{}", priority(record.level()), record.args()),
-        false => writeln!(out, "xendevd: {}: {}", record.level().as_str().to_lowercase(), record.args()),
+        false => {
+            writeln!(out, "xendevd: {}: {}", record.level().as_str().to_lowercase(), record.args())
+        }
     });
     builder.init();
     log::set_max_level(LevelFilter::Info);

@@ -1,7 +1,7 @@
 //! What the backend directory of a device says.
 //!
-//! The control domain's toolstack writes these nodes, and guests cannot; they are checked all the same, since what stands there is opened,
-//! and becomes the name of an interface or of a program.
+//! The control domain's toolstack writes these nodes, and guests cannot; they are checked all the
+//! same, since what stands there is opened, and becomes the name of an interface or of a program.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,8 @@ pub const SCRIPT_DIR: &str = "/etc/xen/scripts";
 /// The name of our own script there, which libxl runs instead of the stock one.
 const HOOK_NAME: &str = "xendevd-hook";
 
-/// What stands for no script at all where netback insists on one: it tells of no interface that has no node `script`.
+/// What stands for no script at all where netback insists on one: it tells of no interface that has
+/// no node `script`.
 const NO_SCRIPT: &str = "xendevd";
 
 /// The longest name of an interface (`IFNAMSIZ` less its end).
@@ -146,7 +147,8 @@ impl VbdNodes {
     ) -> Result<Self, NodeError> {
         let wrong = |node, problem: String| NodeError { device, node, problem };
         let script = other_than("block", script).map_err(|problem| wrong("script", problem))?;
-        let target = params.strip_prefix("file:").or_else(|| params.strip_prefix("phy:")).unwrap_or(params);
+        let target =
+            params.strip_prefix("file:").or_else(|| params.strip_prefix("phy:")).unwrap_or(params);
         // What the parameters of somebody's own script are is for that script to know.
         if script.is_none() {
             if target.is_empty() {
@@ -160,7 +162,9 @@ impl VbdNodes {
             "r" | "ro" => Mode::Read,
             "w" | "rw" => Mode::Write,
             "w!" | "!" => Mode::Shared,
-            other => return Err(wrong("mode", format!("is neither r nor w nor w!: {}", shown(other)))),
+            other => {
+                return Err(wrong("mode", format!("is neither r nor w nor w!: {}", shown(other))));
+            }
         };
         Ok(Self {
             target: PathBuf::from(target),
@@ -212,14 +216,20 @@ impl VifNodes {
             None | Some("0") => None,
             Some(text) => match text.parse::<u32>() {
                 Ok(mtu @ 68..=65535) => Some(mtu),
-                _ => return Err(wrong("mtu", format!("is no MTU from 68 to 65535: {}", shown(text)))),
+                _ => {
+                    return Err(wrong(
+                        "mtu",
+                        format!("is no MTU from 68 to 65535: {}", shown(text)),
+                    ));
+                }
             },
         };
         Ok(Self {
             bridge: interface("bridge", bridge)?,
             mtu,
             name: interface("vifname", name)?,
-            script: other_than("vif-bridge", script.unwrap_or_default()).map_err(|problem| wrong("script", problem))?,
+            script: other_than("vif-bridge", script.unwrap_or_default())
+                .map_err(|problem| wrong("script", problem))?,
         })
     }
 }
@@ -228,7 +238,8 @@ impl VifNodes {
 #[must_use]
 pub fn loop_number(node: &str) -> Option<u32> {
     let digits = node.strip_prefix("/dev/loop")?;
-    (!digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())).then(|| digits.parse().ok())?
+    (!digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()))
+        .then(|| digits.parse().ok())?
 }
 
 /// Whether the kernel would take this as the name of an interface.
@@ -247,7 +258,8 @@ fn other_than(stock: &str, script: &str) -> Result<Option<PathBuf>, String> {
         return Ok(None);
     }
     let path = Path::new(SCRIPT_DIR).join(script);
-    let plain = path.components().skip(1).all(|part| matches!(part, std::path::Component::Normal(_)));
+    let plain =
+        path.components().skip(1).all(|part| matches!(part, std::path::Component::Normal(_)));
     if !plain || script.chars().any(char::is_control) {
         return Err(format!("is no plain path: {}", shown(script)));
     }

@@ -39,7 +39,10 @@ fn a_disk_as_libxl_writes_it() {
 #[test]
 fn what_is_wrong_with_a_disk_is_named() {
     let error = |nodes: &[(&str, &str)]| vbd(nodes).unwrap_err().to_string();
-    assert_eq!(error(&[("mode", "w")]), "vbd 51712 of domain 5: its node params names no file and no block device");
+    assert_eq!(
+        error(&[("mode", "w")]),
+        "vbd 51712 of domain 5: its node params names no file and no block device"
+    );
     assert_eq!(
         error(&[("params", "web.img"), ("mode", "w")]),
         "vbd 51712 of domain 5: its node params is no absolute path: \"web.img\""
@@ -48,14 +51,25 @@ fn what_is_wrong_with_a_disk_is_named() {
         error(&[("params", "/a"), ("mode", "x\n")]),
         "vbd 51712 of domain 5: its node mode is neither r nor w nor w!: \"x\\n\""
     );
-    assert!(error(&[("params", "/a"), ("mode", "r"), ("script", "../../tmp/x")]).contains("no plain path"));
+    assert!(
+        error(&[("params", "/a"), ("mode", "r"), ("script", "../../tmp/x")])
+            .contains("no plain path")
+    );
 }
 
 #[test]
 fn an_interface_as_libxl_writes_it() {
-    let nodes = vif(&[("bridge", "xenbr0"), ("script", "/etc/xen/scripts/vif-bridge"), ("mtu", "9000")]).unwrap();
-    assert_eq!((nodes.bridge.as_deref(), nodes.mtu, nodes.script), (Some("xenbr0"), Some(9000), None));
-    assert_eq!(vif(&[("mtu", "0")]).unwrap(), VifNodes { bridge: None, mtu: None, name: None, script: None });
+    let nodes =
+        vif(&[("bridge", "xenbr0"), ("script", "/etc/xen/scripts/vif-bridge"), ("mtu", "9000")])
+            .unwrap();
+    assert_eq!(
+        (nodes.bridge.as_deref(), nodes.mtu, nodes.script),
+        (Some("xenbr0"), Some(9000), None)
+    );
+    assert_eq!(
+        vif(&[("mtu", "0")]).unwrap(),
+        VifNodes { bridge: None, mtu: None, name: None, script: None }
+    );
 }
 
 #[test]
@@ -64,7 +78,10 @@ fn other_scripts_are_kept() {
     assert_eq!(script("vif-route"), Some(PathBuf::from("/etc/xen/scripts/vif-route")));
     assert_eq!(script("/usr/local/etc/xen/scripts/vif-bridge"), None);
     assert_eq!(script("/tmp/vif-bridge"), Some(PathBuf::from("/tmp/vif-bridge")));
-    assert_eq!((script("xendevd"), script("/tmp/xendevd")), (None, Some(PathBuf::from("/tmp/xendevd"))));
+    assert_eq!(
+        (script("xendevd"), script("/tmp/xendevd")),
+        (None, Some(PathBuf::from("/tmp/xendevd")))
+    );
 }
 
 #[test]
@@ -73,7 +90,12 @@ fn names_of_interfaces() {
         assert!(!is_interface(name), "{name}");
     }
     assert!(is_interface("xenbr0") && is_interface("vif5.0"));
-    assert!(vif(&[("bridge", "../eth0")]).unwrap_err().to_string().contains("its node bridge is no name"));
+    assert!(
+        vif(&[("bridge", "../eth0")])
+            .unwrap_err()
+            .to_string()
+            .contains("its node bridge is no name")
+    );
 }
 
 proptest! {

@@ -1,7 +1,8 @@
-//! What the daemon and its clients say to each other; docs/xendevd-protocol.md is its specification.
+//! What the daemon and its clients say to each other; docs/xendevd-protocol.md is its
+//! specification.
 //!
-//! A frame is a length (four bytes, big-endian) and so many bytes of JSON. A client sends a [`Request`] and reads a [`Response`], as often as it
-//! likes.
+//! A frame is a length (four bytes, big-endian) and so many bytes of JSON. A client sends a
+//! [`Request`] and reads a [`Response`], as often as it likes.
 
 use h2::DomId;
 use serde::{Deserialize, Serialize};
@@ -186,12 +187,17 @@ impl Request {
     /// # Errors
     /// What is wrong, as the client is to read it.
     pub fn parse(bytes: &[u8]) -> Result<Command, String> {
-        let request: Self = serde_json::from_slice(bytes).map_err(|error| format!("not a request: {error}"))?;
+        let request: Self =
+            serde_json::from_slice(bytes).map_err(|error| format!("not a request: {error}"))?;
         if request.version != VERSION {
-            return Err(format!("version {} is not spoken here; give version {VERSION}", request.version));
+            return Err(format!(
+                "version {} is not spoken here; give version {VERSION}",
+                request.version
+            ));
         }
         let device = || {
-            let name = request.device.as_deref().ok_or("which device? give one, as in vbd-5-51712")?;
+            let name =
+                request.device.as_deref().ok_or("which device? give one, as in vbd-5-51712")?;
             DeviceId::from_sysname(name)
                 .ok_or_else(|| format!("{} is no device; give one, as in vbd-5-51712", shown(name)))
         };
@@ -200,7 +206,10 @@ impl Request {
             "reload" => Ok(Command::Reload),
             "settle" => Ok(Command::Settle),
             "wait" => device().map(Command::Wait),
-            other => Err(format!("unknown request {}; give status, reload, settle or wait", shown(other))),
+            other => Err(format!(
+                "unknown request {}; give status, reload, settle or wait",
+                shown(other)
+            )),
         }
     }
 }
@@ -244,7 +253,8 @@ impl Frames {
     /// The next whole frame.
     ///
     /// # Errors
-    /// [`FrameError`] as soon as a length of more than `most` has come; what follows makes no sense then.
+    /// [`FrameError`] as soon as a length of more than `most` has come; what follows makes no sense
+    /// then.
     pub fn next(&mut self, most: usize) -> Result<Option<Vec<u8>>, FrameError> {
         let Some(length) = self.bytes.first_chunk::<LENGTH>() else { return Ok(None) };
         let length = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX);
@@ -284,7 +294,10 @@ mod tests {
         assert_eq!(bytes, br#"{"version":1,"request":"settle"}"#);
         assert_eq!(Request::parse(&bytes), Ok(Command::Settle));
         let wrong = |text: &str| Request::parse(text.as_bytes()).unwrap_err();
-        assert_eq!(wrong(r#"{"version":2,"request":"status"}"#), "version 2 is not spoken here; give version 1");
+        assert_eq!(
+            wrong(r#"{"version":2,"request":"status"}"#),
+            "version 2 is not spoken here; give version 1"
+        );
         assert_eq!(
             wrong(r#"{"version":1,"request":"dance"}"#),
             "unknown request \"dance\"; give status, reload, settle or wait"
@@ -292,7 +305,10 @@ mod tests {
         let device = DeviceId::from_sysname("vif-5-0").unwrap();
         let wait = Command::Wait(device);
         assert_eq!(Request::parse(&serde_json::to_vec(&Request::new(wait)).unwrap()), Ok(wait));
-        assert!(wrong(r#"{"version":1,"request":"wait","device":"x"}"#).starts_with("\"x\" is no device"));
+        assert!(
+            wrong(r#"{"version":1,"request":"wait","device":"x"}"#)
+                .starts_with("\"x\" is no device")
+        );
         assert!(wrong("[").starts_with("not a request: "));
     }
 

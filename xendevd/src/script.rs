@@ -1,4 +1,5 @@
-//! Hotplug scripts of somebody's own: run as Xen runs them, one process group each, and killed when they take too long.
+//! Hotplug scripts of somebody's own: run as Xen runs them, one process group each, and killed when
+//! they take too long.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -117,7 +118,8 @@ pub struct Scripts {
 }
 
 impl Scripts {
-    /// Starts a script for a device, with these variables beside the usual ones. One that still runs for this device is killed.
+    /// Starts a script for a device, with these variables beside the usual ones. One that still
+    /// runs for this device is killed.
     ///
     /// # Errors
     /// [`ScriptError`].
@@ -149,13 +151,23 @@ impl Scripts {
         if device.class == Class::Vif {
             command.arg("type_if=vif").env("vif", device.interface());
         }
-        let child = command.spawn().map_err(|source| ScriptError::Start { path: path.to_owned(), source })?;
+        let child = command
+            .spawn()
+            .map_err(|source| ScriptError::Start { path: path.to_owned(), source })?;
         let end = Instant::now() + limits.time;
-        self.running.push(Running { child, path: path.to_owned(), device, action, end, limit: limits.time });
+        self.running.push(Running {
+            child,
+            path: path.to_owned(),
+            device,
+            action,
+            end,
+            limit: limits.time,
+        });
         Ok(())
     }
 
-    /// Those that have ended, or whose time was up. To be called when a child has ended, and at [`next_end`](Self::next_end).
+    /// Those that have ended, or whose time was up. To be called when a child has ended, and at
+    /// [`next_end`](Self::next_end).
     pub fn reap(&mut self, now: Instant) -> Vec<Finished> {
         let mut finished = Vec::new();
         self.running.retain_mut(|running| {
@@ -163,7 +175,9 @@ impl Scripts {
             let result = match running.child.try_wait() {
                 Ok(Some(status)) if status.success() => Ok(()),
                 Ok(Some(status)) => Err(ScriptError::Failed { path: path(), status }),
-                Ok(None) if now >= running.end => Err(ScriptError::TooLong { path: path(), limit: running.limit }),
+                Ok(None) if now >= running.end => {
+                    Err(ScriptError::TooLong { path: path(), limit: running.limit })
+                }
                 Ok(None) => return true,
                 Err(source) => Err(ScriptError::Start { path: path(), source }),
             };
@@ -188,7 +202,8 @@ impl Scripts {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // What it has started in the background lives in its group, and goes with it when it had to be stopped.
+        // What it has started in the background lives in its group, and goes with it when it had to
+        // be stopped.
         if let (Ok(None), Ok(id)) = (self.child.try_wait(), i32::try_from(self.child.id())) {
             let _ = killpg(Pid::from_raw(id), Signal::SIGKILL);
             // Killed, so this does not wait long.

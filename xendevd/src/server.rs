@@ -13,7 +13,9 @@ use nix::poll::PollFlags;
 use nix::sys::socket::{getsockopt, sockopt};
 use nix::unistd::geteuid;
 
-use crate::protocol::{Answer, Command, Frames, MAX_REQUEST, MAX_RESPONSE, Request, Response, frame};
+use crate::protocol::{
+    Answer, Command, Frames, MAX_REQUEST, MAX_RESPONSE, Request, Response, frame,
+};
 
 /// The most clients at a time; who comes then pushes out the one that has been silent for longest.
 const MAX_CLIENTS: usize = 64;
@@ -50,7 +52,8 @@ struct Client {
     end: Instant,
 }
 
-/// A socket for root alone, in the place of one that a daemon before has left. Nobody waits for its clients.
+/// A socket for root alone, in the place of one that a daemon before has left. Nobody waits for its
+/// clients.
 pub(crate) fn listen(path: &Path) -> io::Result<UnixListener> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -77,7 +80,8 @@ impl Server {
     /// The clients, and what is waited for.
     pub(crate) fn clients(&self) -> impl Iterator<Item = (ClientId, BorrowedFd<'_>, PollFlags)> {
         self.clients.iter().map(|(id, client)| {
-            // Who has a request under way is not listened to, so that nobody can make us keep more than one.
+            // Who has a request under way is not listened to, so that nobody can make us keep more
+            // than one.
             let flags = match (client.out.is_empty(), client.waits) {
                 (false, _) => PollFlags::POLLOUT,
                 (true, true) => PollFlags::empty(),
@@ -87,9 +91,12 @@ impl Server {
         })
     }
 
-    /// Clients whose next request has come together with the one before it, so that their descriptor has nothing more to say.
+    /// Clients whose next request has come together with the one before it, so that their
+    /// descriptor has nothing more to say.
     pub(crate) fn buffered(&self) -> Vec<ClientId> {
-        let has_more = |client: &Client| !client.waits && client.out.is_empty() && client.frames.has_whole(MAX_REQUEST);
+        let has_more = |client: &Client| {
+            !client.waits && client.out.is_empty() && client.frames.has_whole(MAX_REQUEST)
+        };
         self.clients.iter().filter(|(_, client)| has_more(client)).map(|(id, _)| *id).collect()
     }
 
@@ -107,8 +114,11 @@ impl Server {
                 continue;
             }
             if self.clients.len() >= MAX_CLIENTS {
-                let longest =
-                    self.clients.iter().filter(|(_, client)| !client.waits).min_by_key(|(_, client)| client.end);
+                let longest = self
+                    .clients
+                    .iter()
+                    .filter(|(_, client)| !client.waits)
+                    .min_by_key(|(_, client)| client.end);
                 match longest.map(|(id, _)| *id) {
                     Some(id) => _ = self.clients.remove(&id),
                     None => continue,
@@ -205,7 +215,8 @@ impl Drop for Server {
 }
 
 impl Client {
-    /// Reads what there is. A whole request; or why the client goes, with words for it if it can still hear them.
+    /// Reads what there is. A whole request; or why the client goes, with words for it if it can
+    /// still hear them.
     fn read(&mut self) -> Result<Option<Vec<u8>>, Option<String>> {
         let mut buffer = [0; 4096];
         loop {
@@ -248,7 +259,11 @@ pub(crate) fn check(stream: &UnixStream) -> io::Result<()> {
     stream.set_nonblocking(true)?;
     let peer = getsockopt(stream, sockopt::PeerCredentials)?;
     if peer.uid() != 0 && peer.uid() != geteuid().as_raw() {
-        return Err(io::Error::other(format!("process {} of user {} is not root", peer.pid(), peer.uid())));
+        return Err(io::Error::other(format!(
+            "process {} of user {} is not root",
+            peer.pid(),
+            peer.uid()
+        )));
     }
     Ok(())
 }

@@ -11,7 +11,8 @@ fn serve(server: &mut Server, until: usize) {
     let mut answered = 0;
     while answered < until {
         assert!(start.elapsed() < Duration::from_secs(60), "clients did not come");
-        let clients: Vec<_> = server.clients().map(|(id, fd, flags)| (id, PollFd::new(fd, flags))).collect();
+        let clients: Vec<_> =
+            server.clients().map(|(id, fd, flags)| (id, PollFd::new(fd, flags))).collect();
         let ids: Vec<ClientId> = clients.iter().map(|(id, _)| *id).collect();
         let mut fds: Vec<PollFd> = clients.into_iter().map(|(_, fd)| fd).collect();
         fds.push(PollFd::new(server.listener(), PollFlags::POLLIN));
@@ -59,7 +60,9 @@ fn a_frame_that_is_too_long_is_refused_at_once() {
     assert_eq!(server.ready(1, now), None);
     let mut said = Vec::new();
     client.read_to_end(&mut said).unwrap();
-    assert!(String::from_utf8_lossy(&said).contains("a frame of 2130706432 bytes, more than 16384"));
+    assert!(
+        String::from_utf8_lossy(&said).contains("a frame of 2130706432 bytes, more than 16384")
+    );
     assert_eq!(server.clients().count(), 0);
 }
 

@@ -25,7 +25,9 @@ impl Signals {
     pub(crate) fn take(&mut self) -> Vec<Signal> {
         let mut signals = Vec::new();
         while let Ok(Some(info)) = self.0.read_signal() {
-            signals.extend(i32::try_from(info.ssi_signo).ok().and_then(|number| Signal::try_from(number).ok()));
+            signals.extend(
+                i32::try_from(info.ssi_signo).ok().and_then(|number| Signal::try_from(number).ok()),
+            );
         }
         signals
     }

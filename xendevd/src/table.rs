@@ -22,14 +22,27 @@ fn write_all(text: &mut String, status: &Status) -> std::fmt::Result {
     };
     let settled = if status.settled { "nothing under way" } else { "work under way" };
     let Status { daemon, pid, uptime_s, counters, .. } = status;
-    writeln!(text, "xendevd {daemon}, process {pid}, up {}, {xenstored}, {settled}", time(*uptime_s))?;
+    writeln!(
+        text,
+        "xendevd {daemon}, process {pid}, up {}, {xenstored}, {settled}",
+        time(*uptime_s)
+    )?;
     writeln!(
         text,
         "since then: {} disks and {} interfaces connected, {} failures, {} scripts, {} sweeps, {} losses of uevents",
-        counters.disks, counters.interfaces, counters.errors, counters.scripts, counters.sweeps, counters.lost_uevents
+        counters.disks,
+        counters.interfaces,
+        counters.errors,
+        counters.scripts,
+        counters.sweeps,
+        counters.lost_uevents
     )?;
     if status.jobs_running + status.jobs_queued > 0 {
-        writeln!(text, "jobs on disks: {} running, {} waiting", status.jobs_running, status.jobs_queued)?;
+        writeln!(
+            text,
+            "jobs on disks: {} running, {} waiting",
+            status.jobs_running, status.jobs_queued
+        )?;
     }
     if !status.devices.is_empty() {
         writeln!(text, "\n{:<16} {:<20} {:<10} what", "device", "guest", "state")?;
@@ -50,7 +63,13 @@ fn write_all(text: &mut String, status: &Status) -> std::fmt::Result {
     for console in &status.consoles {
         let name = format!("domain {}", console.domain);
         let waits = if console.throttled > 0 { ", throttled" } else { "" };
-        writeln!(text, "{name:<16} {:<20} {:<10} {}{waits}", plain(&console.guest), console.printed, console.attached)?;
+        writeln!(
+            text,
+            "{name:<16} {:<20} {:<10} {}{waits}",
+            plain(&console.guest),
+            console.printed,
+            console.attached
+        )?;
     }
     Ok(())
 }
@@ -64,8 +83,11 @@ fn what(device: &DeviceStatus) -> String {
         let on = device.loop_device.as_ref().map(|path| format!(" on {path}")).unwrap_or_default();
         format!("{}{on}, {mode}", plain(target))
     });
-    let interface =
-        device.interface.as_ref().zip(device.bridge.as_ref()).map(|(name, bridge)| format!("{name} in {bridge}"));
+    let interface = device
+        .interface
+        .as_ref()
+        .zip(device.bridge.as_ref())
+        .map(|(name, bridge)| format!("{name} in {bridge}"));
     disk.or(interface).unwrap_or_default()
 }
 
@@ -74,8 +96,14 @@ fn pending(restart: &RestartStatus) -> String {
         Some(milliseconds) => format!("next try in {} s", milliseconds.div_ceil(1000)),
         None => "not tried again until xendevd is reloaded".to_owned(),
     };
-    let error = restart.error.as_ref().map(|error| format!("; {}", plain(error))).unwrap_or_default();
-    format!("{}: {}, {} in a row, {when}{error}", plain(&restart.guest), restart.reason, restart.in_a_row)
+    let error =
+        restart.error.as_ref().map(|error| format!("; {}", plain(error))).unwrap_or_default();
+    format!(
+        "{}: {}, {} in a row, {when}{error}",
+        plain(&restart.guest),
+        restart.reason,
+        restart.in_a_row
+    )
 }
 
 /// A text without what could harm a terminal.

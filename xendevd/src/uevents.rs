@@ -16,7 +16,8 @@ const BUFFER: usize = 16 << 20;
 /// So many messages are taken in one round of the loop, so that others have their turn.
 const AT_ONCE: usize = 256;
 
-/// A socket on which the kernel tells of devices. udevd is not asked: its rules and workers would come between.
+/// A socket on which the kernel tells of devices. udevd is not asked: its rules and workers would
+/// come between.
 pub(crate) struct Uevents {
     socket: MonitorSocket,
 }
@@ -34,7 +35,8 @@ pub(crate) struct Taken {
 impl Uevents {
     pub(crate) fn listen() -> io::Result<Self> {
         let socket = MonitorBuilder::new_kernel()?.match_subsystem("xen-backend")?.listen()?;
-        // Beyond the host's limit this takes CAP_NET_ADMIN; with less room, more is lost and looked for.
+        // Beyond the host's limit this takes CAP_NET_ADMIN; with less room, more is lost and looked
+        // for.
         if let Err(error) = setsockopt(&socket, sockopt::RcvBufForce, &BUFFER) {
             log::warn!("no room for many messages of the kernel: {error}");
         }
@@ -43,9 +45,9 @@ impl Uevents {
 
     /// Takes what has come.
     pub(crate) fn take(&self) -> Taken {
-        // The kernel reports a loss once, to whoever comes first: here, or in libudev, which keeps errno for us.
-        let lost =
-            matches!(getsockopt(&self.socket, sockopt::SocketError), Ok(errno) if errno == Errno::ENOBUFS as i32);
+        // The kernel reports a loss once, to whoever comes first: here, or in libudev, which keeps
+        // errno for us.
+        let lost = matches!(getsockopt(&self.socket, sockopt::SocketError), Ok(errno) if errno == Errno::ENOBUFS as i32);
         let mut taken = Taken { lost, ..Taken::default() };
         let mut messages = self.socket.iter();
         for _ in 0..AT_ONCE {

@@ -1,4 +1,5 @@
-//! A guest's interface is put into its bridge: what Xen's script vif-bridge does, without its processes.
+//! A guest's interface is put into its bridge: what Xen's script vif-bridge does, without its
+//! processes.
 
 use crate::device::DeviceId;
 use crate::net::{Links, NetError};
@@ -59,8 +60,9 @@ pub enum VifError {
     },
 }
 
-/// Puts the device's interface into its bridge, gives it MTU and name, and switches it on. An interface that is plugged in already stays so.
-/// After a failure it is as it was, apart from its MTU.
+/// Puts the device's interface into its bridge, gives it MTU and name, and switches it on. An
+/// interface that is plugged in already stays so. After a failure it is as it was, apart from its
+/// MTU.
 ///
 /// # Errors
 /// [`VifError`].
@@ -97,8 +99,13 @@ pub fn plug(links: &mut Links, device: DeviceId, nodes: &VifNodes) -> Result<Plu
     Ok(Plugged { index: link.index, name, bridge, mtu })
 }
 
-/// The device's interface under the name that netback gave it, or under the one that it has got since.
-fn interface(links: &mut Links, device: DeviceId, nodes: &VifNodes) -> Result<(String, crate::net::Link), VifError> {
+/// The device's interface under the name that netback gave it, or under the one that it has got
+/// since.
+fn interface(
+    links: &mut Links,
+    device: DeviceId,
+    nodes: &VifNodes,
+) -> Result<(String, crate::net::Link), VifError> {
     let first = device.interface();
     for name in [Some(&first), nodes.name.as_ref()].into_iter().flatten() {
         if let Some(link) = links.find(name).map_err(|source| VifError::Net { device, source })? {
@@ -158,7 +165,8 @@ mod tests {
             unplug(links, device, &plugged).unwrap();
             let vif = links.find("vif5.0").unwrap().unwrap();
             assert_eq!((vif.master, vif.is_up), (None, false));
-            let named = VifNodes { mtu: Some(1300), name: Some("web0".to_owned()), ..nodes("xenbr0") };
+            let named =
+                VifNodes { mtu: Some(1300), name: Some("web0".to_owned()), ..nodes("xenbr0") };
             assert_eq!(plug(links, device, &named).unwrap().name, "web0");
             assert_eq!(plug(links, device, &named).unwrap().mtu, 1300, "again, under its new name");
         });
@@ -170,8 +178,14 @@ mod tests {
         private_network(|links| {
             let mut error = |nodes: &VifNodes| plug(links, device, nodes).unwrap_err().to_string();
             assert_eq!(error(&nodes("xenbr9")), "vif 0 of domain 5: there is no bridge xenbr9");
-            assert_eq!(error(&nodes("lo")), "vif 0 of domain 5: the interface lo is no bridge of the kernel's");
-            assert_eq!(error(&VifNodes { bridge: None, ..nodes("x") }), "vif 0 of domain 5: no bridge is named");
+            assert_eq!(
+                error(&nodes("lo")),
+                "vif 0 of domain 5: the interface lo is no bridge of the kernel's"
+            );
+            assert_eq!(
+                error(&VifNodes { bridge: None, ..nodes("x") }),
+                "vif 0 of domain 5: no bridge is named"
+            );
             links.create("xenbr0", "bridge").unwrap();
             let error = plug(links, device, &nodes("xenbr0")).unwrap_err();
             assert_eq!(error.to_string(), "vif 0 of domain 5: there is no interface vif5.0");

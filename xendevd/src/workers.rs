@@ -1,7 +1,8 @@
 //! Threads for what may block on a disk, so that the event loop never does.
 //!
-//! A call that hangs keeps its thread, and nothing can be done about that from here: the caller stops waiting for it by itself. So that a
-//! guest whose disk hangs cannot take all threads, each guest has a few at a time, and what else it needs waits in the queue.
+//! A call that hangs keeps its thread, and nothing can be done about that from here: the caller
+//! stops waiting for it by itself. So that a guest whose disk hangs cannot take all threads, each
+//! guest has a few at a time, and what else it needs waits in the queue.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -82,7 +83,8 @@ impl<T: Send + 'static> Workers<T> {
             let thread = thread::Builder::new().name("worker".to_owned()).stack_size(STACK);
             match thread.spawn(move || shared.work()) {
                 Ok(_) => state.threads += 1,
-                // One that exists takes it later; if there is none, whoever waits for the result stops waiting.
+                // One that exists takes it later; if there is none, whoever waits for the result
+                // stops waiting.
                 Err(error) => log::error!("no thread for work on a disk: {error}"),
             }
         }
@@ -113,7 +115,8 @@ impl<T> AsFd for Workers<T> {
 }
 
 impl<T> Shared<T> {
-    /// A panic with the lock held is impossible but for a lack of memory, and leaves nothing half done.
+    /// A panic with the lock held is impossible but for a lack of memory, and leaves nothing half
+    /// done.
     fn lock(&self) -> MutexGuard<'_, State<T>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -147,7 +150,9 @@ impl<T> Shared<T> {
         loop {
             let State { queue, running, .. } = &mut *state;
             let ready = |guest: &DomId| running.get(guest).copied().unwrap_or(0) < MAX_PER_GUEST;
-            if let Some(job) = queue.iter().position(|(_, guest, _)| ready(guest)).and_then(|at| queue.remove(at)) {
+            if let Some(job) =
+                queue.iter().position(|(_, guest, _)| ready(guest)).and_then(|at| queue.remove(at))
+            {
                 *running.entry(job.1).or_default() += 1;
                 return job;
             }

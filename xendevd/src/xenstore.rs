@@ -1,4 +1,5 @@
-//! The connection to xenstored: made anew when it is lost, and the answers that toolstacks wait for.
+//! The connection to xenstored: made anew when it is lost, and the answers that toolstacks wait
+//! for.
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -10,14 +11,15 @@ use h2::store::{Batch, Store};
 
 use crate::device::DeviceId;
 
-/// What a backend directory always has; without it the device is gone, and what is written there would stay for ever.
+/// What a backend directory always has; without it the device is gone, and what is written there
+/// would stay for ever.
 const WITNESS: &str = "frontend-id";
 
 const FIRST_RETRY: Duration = Duration::from_millis(250);
 const LAST_RETRY: Duration = Duration::from_secs(10);
 
-/// Where no daemon of this domain listens, one in another domain is asked for this often and no more: the kernel keeps what it is asked until there is
-/// somebody to answer.
+/// Where no daemon of this domain listens, one in another domain is asked for this often and no
+/// more: the kernel keeps what it is asked until there is somebody to answer.
 const ELSEWHERE_RETRY: Duration = Duration::from_secs(300);
 
 /// xenstored, as long as it is there.
@@ -63,8 +65,8 @@ impl Xenstore {
         self.store.is_none().then_some(self.retry_at)
     }
 
-    /// Whether it is time to see if xenstored is there, which may take some seconds. Whoever asks this does so, and tells
-    /// [`failed`](Self::failed) if it is not.
+    /// Whether it is time to see if xenstored is there, which may take some seconds. Whoever asks
+    /// this does so, and tells [`failed`](Self::failed) if it is not.
     pub fn is_due(&mut self, now: Instant) -> bool {
         if self.store.is_some() || now < self.retry_at {
             return false;
@@ -109,13 +111,17 @@ impl Xenstore {
         self.store.as_ref()?.descriptor().ok()
     }
 
-    /// Takes what has come, which shows whether the connection still holds. To be called before each wait, too.
+    /// Takes what has come, which shows whether the connection still holds. To be called before
+    /// each wait, too.
     pub fn take_events(&mut self) {
         // There are no watches: the kernel tells of devices.
         while let Ok(Some(_)) = self.run(|store| store.next_event(Duration::ZERO)) {}
     }
 
-    fn run<T>(&mut self, call: impl FnOnce(&Store) -> std::result::Result<T, StoreError>) -> Result<T> {
+    fn run<T>(
+        &mut self,
+        call: impl FnOnce(&Store) -> std::result::Result<T, StoreError>,
+    ) -> Result<T> {
         let store = self.store.as_ref().ok_or(XenstoreError::Lost)?;
         let result = call(store);
         // What xenstored refuses does not end the connection; everything else does.
@@ -142,7 +148,8 @@ impl Xenstore {
         self.read(&format!("{}/{node}", device.path()))
     }
 
-    /// Whether libxl made this guest: it notes a device model for each, also for those that need none.
+    /// Whether libxl made this guest: it notes a device model for each, also for those that need
+    /// none.
     ///
     /// # Errors
     /// As [`read`](Self::read).
@@ -150,8 +157,8 @@ impl Xenstore {
         Ok(self.read(&format!("/libxl/{domain}/dm-version"))?.is_some())
     }
 
-    /// Writes nodes into a device's backend directory, in their order, unless the device is gone; a node without a value is removed. Whether the
-    /// device was there.
+    /// Writes nodes into a device's backend directory, in their order, unless the device is gone; a
+    /// node without a value is removed. Whether the device was there.
     ///
     /// # Errors
     /// As [`read`](Self::read).
@@ -169,7 +176,8 @@ impl Xenstore {
             };
         }
         self.run(|store| store.apply(&batch))?;
-        // The toolstack may have removed the directory in between. Then what is there now is what was just written.
+        // The toolstack may have removed the directory in between. Then what is there now is what
+        // was just written.
         if self.node(device, WITNESS)?.is_some() {
             return Ok(true);
         }
@@ -182,8 +190,8 @@ impl Xenstore {
         Ok(false)
     }
 
-    /// Tells the guest's end of an interface its MTU, as Xen's script does. The guest owns that directory: it is written blindly, and only if it
-    /// is there.
+    /// Tells the guest's end of an interface its MTU, as Xen's script does. The guest owns that
+    /// directory: it is written blindly, and only if it is there.
     ///
     /// # Errors
     /// As [`read`](Self::read).
@@ -205,8 +213,13 @@ impl Xenstore {
 /// Whether a daemon of this domain listens, or has: where its socket is, by libxenstore's rules.
 #[must_use]
 pub fn daemon_listens() -> bool {
-    let folder = || std::env::var_os("XENSTORED_RUNDIR").map_or_else(|| PathBuf::from("/run/xenstored"), PathBuf::from);
-    std::env::var_os("XENSTORED_PATH").map_or_else(|| folder().join("socket"), PathBuf::from).exists()
+    let folder = || {
+        std::env::var_os("XENSTORED_RUNDIR")
+            .map_or_else(|| PathBuf::from("/run/xenstored"), PathBuf::from)
+    };
+    std::env::var_os("XENSTORED_PATH")
+        .map_or_else(|| folder().join("socket"), PathBuf::from)
+        .exists()
 }
 
 /// An error with its causes, in one line.

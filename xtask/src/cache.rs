@@ -1,7 +1,8 @@
 //! What is dear to build and does not belong to one checkout: disk images, kernels, hypervisors.
 //!
-//! An entry is a folder named by what it is and by a hash of everything it is made from, so that an entry that exists is right and a changed
-//! input makes another one. An entry appears whole or not at all: it is built beside its place and renamed into it, under a lock that makes a
+//! An entry is a folder named by what it is and by a hash of everything it is made from, so that an
+//! entry that exists is right and a changed input makes another one. An entry appears whole or not
+//! at all: it is built beside its place and renamed into it, under a lock that makes a
 //! second `xtask` wait for the first one's result.
 
 use std::fs::{self, File};
@@ -33,19 +34,26 @@ impl Key {
 
 /// The folder that all checkouts on this machine share.
 pub(crate) fn root() -> Result<PathBuf> {
-    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let set =
+        |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     if let Some(root) = set("LIGHTVM_CACHE") {
         return Ok(root);
     }
     let base = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")));
     match base {
         Some(base) => Ok(base.join("lightvm")),
-        None => bail!("none of LIGHTVM_CACHE, XDG_CACHE_HOME and HOME is set: there is no place for the cache"),
+        None => bail!(
+            "none of LIGHTVM_CACHE, XDG_CACHE_HOME and HOME is set: there is no place for the cache"
+        ),
     }
 }
 
 /// The entry `name` for `key`, made by `build` in an empty folder if there is none yet.
-pub(crate) fn entry(name: &str, key: &Key, build: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
+pub(crate) fn entry(
+    name: &str,
+    key: &Key,
+    build: impl FnOnce(&Path) -> Result<()>,
+) -> Result<PathBuf> {
     let root = root()?;
     let place = root.join(format!("{name}-{}", key.hex()));
     if place.is_dir() {
@@ -60,7 +68,8 @@ pub(crate) fn entry(name: &str, key: &Key, build: impl FnOnce(&Path) -> Result<(
     let built = temp.keep();
     // A folder made by tempfile is 0700; what is in the cache is no secret.
     fs::set_permissions(&built, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
-    fs::rename(&built, &place).with_context(|| format!("cannot put {} in its place", place.display()))?;
+    fs::rename(&built, &place)
+        .with_context(|| format!("cannot put {} in its place", place.display()))?;
     Ok(place)
 }
 
@@ -73,7 +82,8 @@ pub(crate) fn scratch<T>(name: &str, work: impl FnOnce(&Path) -> Result<T>) -> R
 
 /// Has whoever else wants to build `name` wait.
 fn lock(root: &Path, name: &str) -> Result<File> {
-    fs::create_dir_all(root).with_context(|| format!("cannot make the cache {}", root.display()))?;
+    fs::create_dir_all(root)
+        .with_context(|| format!("cannot make the cache {}", root.display()))?;
     let path = root.join(format!("{name}.lock"));
     let lock = File::create(&path).with_context(|| format!("cannot make {}", path.display()))?;
     if lock.try_lock().is_err() {

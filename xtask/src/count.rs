@@ -28,7 +28,8 @@ impl Counts {
 impl fmt::Display for Counts {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{} passed, {} failed", self.passed, self.failed)?;
-        for (number, what) in [(self.skipped, "skipped"), (self.known, "long suites not run again")] {
+        for (number, what) in [(self.skipped, "skipped"), (self.known, "long suites not run again")]
+        {
             if number > 0 {
                 write!(formatter, ", {number} {what}")?;
             }
@@ -37,8 +38,8 @@ impl fmt::Display for Counts {
     }
 }
 
-/// Puts a word before each line, and the seconds since the first: lines of several sources come one by one and can be told apart, and what
-/// takes long is seen.
+/// Puts a word before each line, and the seconds since the first: lines of several sources come one
+/// by one and can be told apart, and what takes long is seen.
 #[derive(Debug)]
 pub(crate) struct Prefixed<W> {
     prefix: &'static str,
@@ -86,7 +87,8 @@ impl<W: Write> Counter<W> {
         Counter { to, line: Vec::new(), counts: Counts::default() }
     }
 
-    /// The counts of a run that ended like this. A run that failed without a failed test did not get to its tests.
+    /// The counts of a run that ended like this. A run that failed without a failed test did not
+    /// get to its tests.
     pub(crate) fn ended(self, ended: Result<()>) -> Result<Counts> {
         match ended {
             Err(error) if self.counts.failed == 0 => Err(error),

@@ -61,8 +61,14 @@ pub(crate) fn run(options: &Options) -> Result<i32> {
         deps::ensure(&needed)?;
         step.done();
     }
-    // Counted instructions are the better clock; but where it runs, idle time passes instantly, which is no host to work on.
-    let host = Host { plane: options.plane, icount: !options.keep, timeout: Some(LIMIT), ..Host::default() };
+    // Counted instructions are the better clock; but where it runs, idle time passes instantly,
+    // which is no host to work on.
+    let host = Host {
+        plane: options.plane,
+        icount: !options.keep,
+        timeout: Some(LIMIT),
+        ..Host::default()
+    };
     let boot = Boot::of(&host)?;
     let step = Step::start("building chaos and the guests");
     let made = tempfile::tempdir()?;

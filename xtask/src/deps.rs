@@ -8,9 +8,10 @@ use anyhow::{Context, Result, bail};
 
 use crate::run::{self, Tool};
 
-/// What the workspace needs to be compiled. libxen-dev brings the headers that h2-sys is generated from, libclang-dev what reads
-/// them; xendevd hears of devices through libudev.
-pub(crate) const BUILD: &[&str] = &["gcc", "libc6-dev", "libclang-dev", "libudev-dev", "libxen-dev", "pkg-config"];
+/// What the workspace needs to be compiled. libxen-dev brings the headers that h2-sys is generated
+/// from, libclang-dev what reads them; xendevd hears of devices through libudev.
+pub(crate) const BUILD: &[&str] =
+    &["gcc", "libc6-dev", "libclang-dev", "libudev-dev", "libxen-dev", "pkg-config"];
 
 /// What the lab needs: the emulator with its firmware, and what makes the disk of its host.
 pub(crate) const LAB: &[&str] = &[
@@ -25,7 +26,8 @@ pub(crate) const LAB: &[&str] = &[
     "util-linux",
 ];
 
-/// What those need who are not root: the image's files belong to root and others, if only in a user namespace.
+/// What those need who are not root: the image's files belong to root and others, if only in a user
+/// namespace.
 pub(crate) const LAB_WITHOUT_ROOT: &[&str] = &["uidmap"];
 
 /// The same package list gets another try when the mirror fails, and then gives up.
@@ -50,7 +52,8 @@ pub(crate) fn ensure(packages: &[&str]) -> Result<()> {
 
 /// Which of `packages` are not installed.
 pub(crate) fn missing<'a>(packages: &[&'a str]) -> Result<Vec<&'a str>> {
-    // dpkg-query fails when it knows one of the names not at all; what it prints about the others holds all the same.
+    // dpkg-query fails when it knows one of the names not at all; what it prints about the others
+    // holds all the same.
     let output = std::process::Command::new("dpkg-query")
         .args(["--show", "--showformat", "${Package} ${db:Status-Status}\n"])
         .args(packages)
@@ -58,7 +61,8 @@ pub(crate) fn missing<'a>(packages: &[&'a str]) -> Result<Vec<&'a str>> {
         .output()
         .context("cannot run dpkg-query: the lab needs Debian 12")?;
     let known = String::from_utf8_lossy(&output.stdout);
-    let installed = |name: &str| known.lines().any(|line| line.split_once(' ') == Some((name, "installed")));
+    let installed =
+        |name: &str| known.lines().any(|line| line.split_once(' ') == Some((name, "installed")));
     Ok(packages.iter().copied().filter(|name| !installed(name)).collect())
 }
 
@@ -93,16 +97,24 @@ pub(crate) fn is_root() -> bool {
     nix::unistd::geteuid().is_root()
 }
 
-/// The machine's own Debian sources as one-line entries for a new system: whatever mirror it uses, we use.
+/// The machine's own Debian sources as one-line entries for a new system: whatever mirror it uses,
+/// we use.
 pub(crate) fn apt_sources(suite: &str) -> Result<Vec<String>> {
     let format = "$(ORIGIN)|$(CODENAME)|$(REPO_URI)|$(COMPONENT)";
-    let list = || run::Tool::new("apt-get").args(["indextargets", "--format", format, "Created-By: Packages"]).output();
+    let list = || {
+        run::Tool::new("apt-get")
+            .args(["indextargets", "--format", format, "Created-By: Packages"])
+            .output()
+    };
     let mut targets = list()?;
     if !targets.lines().any(|line| line.starts_with("Debian|")) {
-        retry("apt-get update", || as_root("apt-get").args(["--quiet", "update"]).log_on_failure())?;
+        retry("apt-get update", || {
+            as_root("apt-get").args(["--quiet", "update"]).log_on_failure()
+        })?;
         targets = list()?;
     }
-    let mut sources: Vec<String> = targets.lines().filter_map(|line| source_of(line, suite)).collect();
+    let mut sources: Vec<String> =
+        targets.lines().filter_map(|line| source_of(line, suite)).collect();
     sources.sort();
     sources.dedup();
     if sources.is_empty() {
@@ -115,8 +127,11 @@ pub(crate) fn apt_sources(suite: &str) -> Result<Vec<String>> {
 /// It names no key: Debian's are among those that apt trusts anyway.
 fn source_of(target: &str, suite: &str) -> Option<String> {
     let mut fields = target.split('|');
-    let (origin, codename, uri, component) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
-    let wanted = codename.strip_prefix(suite).is_some_and(|rest| matches!(rest, "" | "-updates" | "-security"));
+    let (origin, codename, uri, component) =
+        (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
+    let wanted = codename
+        .strip_prefix(suite)
+        .is_some_and(|rest| matches!(rest, "" | "-updates" | "-security"));
     (origin == "Debian" && wanted).then(|| format!("deb {uri} {codename} {component}"))
 }
 
@@ -138,7 +153,8 @@ mod tests {
     #[test]
     fn sources_are_debians_and_of_the_suite() {
         assert_eq!(
-            source_of("Debian|bookworm-security|http://mirror.test/sec/|main", "bookworm").as_deref(),
+            source_of("Debian|bookworm-security|http://mirror.test/sec/|main", "bookworm")
+                .as_deref(),
             Some("deb http://mirror.test/sec/ bookworm-security main")
         );
         assert_eq!(source_of("Debian|trixie|http://mirror.test/|main", "bookworm"), None);

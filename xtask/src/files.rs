@@ -9,9 +9,10 @@ use anyhow::{Context, Result};
 
 /// The checkout that this program was built from.
 pub(crate) fn workspace() -> Result<PathBuf> {
-    // Cargo sets the variable for `cargo xtask`; a binary that is called directly goes by where it was compiled.
-    let package =
-        std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    // Cargo sets the variable for `cargo xtask`; a binary that is called directly goes by where it
+    // was compiled.
+    let package = std::env::var_os("CARGO_MANIFEST_DIR")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
     let root = package.parent().context("the package xtask has no parent folder")?;
     Ok(root.to_path_buf())
 }
@@ -45,14 +46,17 @@ pub(crate) fn write(path: &Path, content: impl AsRef<[u8]>, mode: u32) -> Result
 /// Copies one file with its permissions, making the folders above the copy.
 pub(crate) fn install(from: &Path, to: &Path, mode: u32) -> Result<()> {
     make_parent(to)?;
-    fs::copy(from, to).with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))?;
+    fs::copy(from, to)
+        .with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))?;
     fs::set_permissions(to, fs::Permissions::from_mode(mode))?;
     Ok(())
 }
 
-/// Copies a file, a symbolic link or a whole folder. Folders that exist are filled, files that exist are replaced.
+/// Copies a file, a symbolic link or a whole folder. Folders that exist are filled, files that
+/// exist are replaced.
 pub(crate) fn copy_tree(from: &Path, to: &Path) -> Result<()> {
-    let meta = fs::symlink_metadata(from).with_context(|| format!("cannot read {}", from.display()))?;
+    let meta =
+        fs::symlink_metadata(from).with_context(|| format!("cannot read {}", from.display()))?;
     if meta.is_dir() {
         fs::create_dir_all(to).with_context(|| format!("cannot make {}", to.display()))?;
         for child in sorted_dir(from)? {
@@ -64,7 +68,9 @@ pub(crate) fn copy_tree(from: &Path, to: &Path) -> Result<()> {
     if meta.is_symlink() {
         link(&fs::read_link(from)?, to)
     } else {
-        fs::copy(from, to).map(drop).with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))
+        fs::copy(from, to)
+            .map(drop)
+            .with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))
     }
 }
 

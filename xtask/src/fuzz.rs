@@ -1,7 +1,8 @@
 //! `cargo xtask fuzz`: runs the fuzz targets of every crate for a while, with the stable compiler.
 //!
-//! It is what cargo-fuzz does, but for the address sanitizer, which needs a nightly compiler: the parsers have no unsafe code, so what there is to find
-//! is a panic, an overflow, or an input that takes forever. What has been found stays in target/fuzz, and each run goes on from there.
+//! It is what cargo-fuzz does, but for the address sanitizer, which needs a nightly compiler: the
+//! parsers have no unsafe code, so what there is to find is a panic, an overflow, or an input that
+//! takes forever. What has been found stays in target/fuzz, and each run goes on from there.
 
 use std::fs;
 use std::path::Path;
@@ -39,7 +40,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let root = files::workspace()?;
     let place = files::target()?.join("fuzz");
     let mut ran = 0;
-    for krate in CRATES.iter().filter(|krate| options.only.as_deref().is_none_or(|only| only == **krate)) {
+    for krate in
+        CRATES.iter().filter(|krate| options.only.as_deref().is_none_or(|only| only == **krate))
+    {
         for (name, program) in executables(build(&root.join(krate).join("fuzz"), &place), "bin")? {
             println!("== {krate}-{name}, for {} s", options.seconds);
             fuzz(&format!("{krate}-{name}"), &program, &place, options.seconds)?;
@@ -70,5 +73,7 @@ fn fuzz(target: &str, program: &Path, place: &Path, seconds: u32) -> Result<()> 
         .arg(format!("-artifact_prefix={}", found.display()))
         .arg(&corpus)
         .run()
-        .with_context(|| format!("{target} has found something: the input is at {}*", found.display()))
+        .with_context(|| {
+            format!("{target} has found something: the input is at {}*", found.display())
+        })
 }

@@ -1,4 +1,5 @@
-//! The guests that the lab's dom0 finds in /guests: images, and the configurations of docs/examples that name them.
+//! The guests that the lab's dom0 finds in /guests: images, and the configurations of docs/examples
+//! that name them.
 
 use std::fs;
 use std::path::Path;
@@ -40,13 +41,16 @@ pub(crate) fn install(dir: &Path, boot: &Boot) -> Result<()> {
     Ok(())
 }
 
-/// The Linux guest's file system, as `initramfs.list` in `dir` describes it, with the frontends that Debian's kernel has as modules.
+/// The Linux guest's file system, as `initramfs.list` in `dir` describes it, with the frontends
+/// that Debian's kernel has as modules.
 fn linux_initramfs(dir: &Path, modules: Option<&Path>) -> Result<Vec<u8>> {
     let path = dir.join("initramfs.list");
-    let list = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let list =
+        fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
     let mut archive = Archive::default();
     for (number, line) in list.lines().enumerate() {
-        entry(&mut archive, dir, line).with_context(|| format!("{}:{}: {line:?}", path.display(), number + 1))?;
+        entry(&mut archive, dir, line)
+            .with_context(|| format!("{}:{}: {line:?}", path.display(), number + 1))?;
     }
     let modules = modules.map_or(Ok(Vec::new()), files::sorted_dir)?;
     for (number, module) in modules.iter().enumerate() {
@@ -65,7 +69,8 @@ fn entry(archive: &mut Archive, dir: &Path, line: &str) -> Result<()> {
         ["dir", path, mode] => archive.dir_with_mode(path, octal(mode)?),
         ["file", path, source, mode] => {
             let source = if source == "@busybox" { BUSYBOX.into() } else { dir.join(source) };
-            let content = fs::read(&source).with_context(|| format!("cannot read {}", source.display()))?;
+            let content =
+                fs::read(&source).with_context(|| format!("cannot read {}", source.display()))?;
             archive.file(path, octal(mode)?, &content)
         }
         ["slink", path, target] => archive.symlink(path, target),
@@ -87,7 +92,9 @@ mod tests {
     fn entries_are_read_and_others_refused() {
         let mut archive = Archive::default();
         let mut add = |line| entry(&mut archive, Path::new("."), line);
-        for line in ["# a comment", "", "dir /tmp 1777", "slink /bin/sh busybox", "nod /dev/null 666 c 1 3"] {
+        for line in
+            ["# a comment", "", "dir /tmp 1777", "slink /bin/sh busybox", "nod /dev/null 666 c 1 3"]
+        {
             add(line).unwrap();
         }
         assert!(add("pipe /x 600").is_err());

@@ -1,4 +1,5 @@
-//! `cargo xtask install`: our software in its places, for packagers, for the lab, and for a host of one's own.
+//! `cargo xtask install`: our software in its places, for packagers, for the lab, and for a host of
+//! one's own.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,7 +11,8 @@ use serde_json::Value;
 use crate::run::Tool;
 use crate::{deps, files};
 
-/// What the completions are called as they are generated, and where Debian's shells look for them; {} is the program.
+/// What the completions are called as they are generated, and where Debian's shells look for them;
+/// {} is the program.
 const COMPLETIONS: &[(&str, &str)] = &[
     ("{}.bash", "bash-completion/completions/{}"),
     ("_{}", "zsh/vendor-completions/_{}"),
@@ -18,7 +20,8 @@ const COMPLETIONS: &[(&str, &str)] = &[
 ];
 
 /// Programs: name, package, folder below the prefix.
-const PROGRAMS: &[(&str, &str, &str)] = &[("chaos", "chaos-cli", "bin"), ("xendevd", "xendevd", "sbin")];
+const PROGRAMS: &[(&str, &str, &str)] =
+    &[("chaos", "chaos-cli", "bin"), ("xendevd", "xendevd", "sbin")];
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
@@ -46,7 +49,11 @@ pub(crate) fn install(destdir: &Path, prefix: &Path) -> Result<()> {
     }
     build.run()?;
     for (program, _, folder) in PROGRAMS {
-        files::install(&files::target()?.join("release").join(program), &place.join(folder).join(program), 0o755)?;
+        files::install(
+            &files::target()?.join("release").join(program),
+            &place.join(folder).join(program),
+            0o755,
+        )?;
     }
     install_daemon(&workspace.join("xendevd"), destdir, prefix)?;
     install_docs(&workspace, &place.join("share"))
@@ -57,10 +64,16 @@ fn install_daemon(from: &Path, destdir: &Path, prefix: &Path) -> Result<()> {
     let place = destdir.join(prefix.strip_prefix("/").unwrap_or(prefix));
     let adapted = |name: &str| -> Result<String> {
         let path = from.join(name);
-        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        Ok(text.replace("/usr/local/bin/xendevd", &prefix.join("sbin/xendevd").display().to_string()))
+        let text =
+            fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        Ok(text
+            .replace("/usr/local/bin/xendevd", &prefix.join("sbin/xendevd").display().to_string()))
     };
-    files::write(&place.join("lib/systemd/system/xendevd.service"), adapted("xendevd.service")?, 0o644)?;
+    files::write(
+        &place.join("lib/systemd/system/xendevd.service"),
+        adapted("xendevd.service")?,
+        0o644,
+    )?;
     // Where libxl looks for scripts that are named without a folder.
     files::write(&destdir.join("etc/xen/scripts/xendevd-hook"), adapted("xendevd-hook")?, 0o755)
 }
@@ -71,14 +84,28 @@ fn install_docs(workspace: &Path, share: &Path) -> Result<()> {
         let made = tempfile::tempdir()?;
         // A program of its own, so that xtask can be built where the Xen headers are still missing.
         cargo(workspace)
-            .args(["run", "--quiet", "--release", "--package", package, "--example", "gen-docs", "--"])
+            .args([
+                "run",
+                "--quiet",
+                "--release",
+                "--package",
+                package,
+                "--example",
+                "gen-docs",
+                "--",
+            ])
             .arg(made.path())
             .run()?;
-        for section in
-            files::sorted_dir(made.path())?.iter().filter(|dir| name(dir).to_string_lossy().starts_with("man"))
+        for section in files::sorted_dir(made.path())?
+            .iter()
+            .filter(|dir| name(dir).to_string_lossy().starts_with("man"))
         {
             for page in files::sorted_dir(section)? {
-                files::install(&page, &share.join("man").join(name(section)).join(name(&page)), 0o644)?;
+                files::install(
+                    &page,
+                    &share.join("man").join(name(section)).join(name(&page)),
+                    0o644,
+                )?;
             }
         }
         for (made_as, place) in COMPLETIONS {
@@ -111,13 +138,16 @@ pub(crate) type Programs = BTreeMap<String, PathBuf>;
 
 /// What a command of cargo builds of one kind of target: `bin`, `test`, `example`.
 pub(crate) fn executables(command: Tool, kind: &str) -> Result<Programs> {
-    let messages = command.args(["--quiet", "--message-format", "json-render-diagnostics"]).output()?;
+    let messages =
+        command.args(["--quiet", "--message-format", "json-render-diagnostics"]).output()?;
     let mut programs = Programs::new();
     for line in messages.lines() {
-        let message: Value = serde_json::from_str(line).context("cargo printed something that is not JSON")?;
+        let message: Value =
+            serde_json::from_str(line).context("cargo printed something that is not JSON")?;
         let target = &message["target"];
         if target["kind"][0] == kind
-            && let (Some(name), Some(path)) = (target["name"].as_str(), message["executable"].as_str())
+            && let (Some(name), Some(path)) =
+                (target["name"].as_str(), message["executable"].as_str())
         {
             programs.insert(name.to_owned(), PathBuf::from(path));
         }

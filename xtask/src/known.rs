@@ -1,7 +1,9 @@
-//! What long suites have passed before: notes in the cache, one for a suite and all that its outcome depends on.
+//! What long suites have passed before: notes in the cache, one for a suite and all that its
+//! outcome depends on.
 //!
-//! A long suite repeats the same thing hundreds of times. Doing that once for the very same programs, guests and host is enough, and
-//! the tests' output says which suites were not run again, and since when they are known to pass.
+//! A long suite repeats the same thing hundreds of times. Doing that once for the very same
+//! programs, guests and host is enough, and the tests' output says which suites were not run again,
+//! and since when they are known to pass.
 
 use std::fs;
 use std::path::PathBuf;

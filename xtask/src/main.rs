@@ -43,7 +43,8 @@ enum Task {
     Lab(Lab),
     /// Build the software and install it
     Install(install::Options),
-    /// Check what no compiler checks: layers, unsafe code, file sizes, names that must not be in the tree
+    /// Check what no compiler checks: layers, unsafe code, file sizes, names that must not be in
+    /// the tree
     Check,
     /// Check and test everything; the last line says how many tests passed and failed
     Test(test::Options),
@@ -52,13 +53,15 @@ enum Task {
     /// The series for Xen and Linux
     #[command(subcommand)]
     Patches(Patches),
-    /// See it work: install what is missing, build, boot a Xen host, make guests, and show them with their times
+    /// See it work: install what is missing, build, boot a Xen host, make guests, and show them
+    /// with their times
     Demo(demo::Options),
 }
 
 #[derive(Debug, Subcommand)]
 enum Lab {
-    /// Boot a host, run SCRIPT as root in its dom0 with /bin/sh, and exit with its status (125: the lab itself failed)
+    /// Boot a host, run SCRIPT as root in its dom0 with /bin/sh, and exit with its status (125: the
+    /// lab itself failed)
     Run {
         #[command(flatten)]
         options: lab::options::Options,
@@ -75,7 +78,8 @@ enum Lab {
 
 #[derive(Debug, Subcommand)]
 enum Patches {
-    /// Apply the series to their bases, build after each patch, and compare the layouts of C and Rust
+    /// Apply the series to their bases, build after each patch, and compare the layouts of C and
+    /// Rust
     Check(patches::check::Check),
     /// Make Debian packages of the patched hypervisor and kernel, for a host of one's own
     Package(patches::package::Package),

@@ -1,10 +1,12 @@
-//! Tells a person what takes so long: a spinner with the time on a terminal, a line at the start and one at the end elsewhere.
+//! Tells a person what takes so long: a spinner with the time on a terminal, a line at the start
+//! and one at the end elsewhere.
 
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// One step that is under way. Dropped unfinished, it disappears: the error that ended it speaks for itself.
+/// One step that is under way. Dropped unfinished, it disappears: the error that ended it speaks
+/// for itself.
 #[derive(Debug)]
 pub(crate) struct Step {
     what: String,

@@ -69,7 +69,11 @@ impl Tool {
     /// Runs it with its stdout going to `output`, as it comes.
     pub(crate) fn run_to(mut self, output: &mut dyn Write) -> Result<()> {
         let shown = self.shown();
-        let mut child = self.command.stdout(Stdio::piped()).spawn().with_context(|| format!("cannot run {shown}"))?;
+        let mut child = self
+            .command
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("cannot run {shown}"))?;
         let mut copied = Ok(());
         if let Some(mut pipe) = child.stdout.take() {
             copied = std::io::copy(&mut pipe, output).map(drop);
@@ -98,22 +102,31 @@ impl Tool {
         let output = child.wait_with_output().with_context(|| format!("cannot run {shown}"))?;
         if !output.status.success() {
             let said = [output.stdout, output.stderr].concat();
-            bail!("`{shown}` failed ({}):\n{}", output.status, tail(&String::from_utf8_lossy(&said), TAIL));
+            bail!(
+                "`{shown}` failed ({}):\n{}",
+                output.status,
+                tail(&String::from_utf8_lossy(&said), TAIL)
+            );
         }
-        String::from_utf8(output.stdout).with_context(|| format!("`{shown}` printed something that is not UTF-8"))
+        String::from_utf8(output.stdout)
+            .with_context(|| format!("`{shown}` printed something that is not UTF-8"))
     }
 
     fn shown(&self) -> String {
-        let words: Vec<OsString> =
-            [self.command.get_program()].into_iter().chain(self.command.get_args()).map(OsStr::to_owned).collect();
+        let words: Vec<OsString> = [self.command.get_program()]
+            .into_iter()
+            .chain(self.command.get_args())
+            .map(OsStr::to_owned)
+            .collect();
         let line = words.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
         let short: String = line.chars().take(160).collect();
         if short.len() < line.len() { format!("{short}...") } else { short }
     }
 }
 
-/// A command that gets `signal` when the thread that starts it is gone: nothing that we start outlives us, not even when we are killed. (The
-/// thread, not the process: start it from one that lasts.)
+/// A command that gets `signal` when the thread that starts it is gone: nothing that we start
+/// outlives us, not even when we are killed. (The thread, not the process: start it from one that
+/// lasts.)
 pub(crate) fn tied_command(program: impl AsRef<OsStr>, signal: &str) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", signal, "--"]).arg(program).stdin(Stdio::null());

@@ -1,7 +1,7 @@
 //! The suites of `lab-tests`: which host each needs, and how they run there.
 //!
-//! One host serves all the suites of a group, one after the other, and the groups' hosts run side by side. A suite that must not
-//! share, or needs another host, gets a group.
+//! One host serves all the suites of a group, one after the other, and the groups' hosts run side
+//! by side. A suite that must not share, or needs another host, gets a group.
 
 use std::fmt::Write;
 use std::fs;
@@ -27,7 +27,8 @@ struct Group {
     /// Whether a host of the plane noxs has a Xenstore, too.
     xenstored: bool,
     suites: &'static [&'static str],
-    /// Those that repeat the same thing hundreds of times, or what another host has shown already: once is enough for the same programs on the same host.
+    /// Those that repeat the same thing hundreds of times, or what another host has shown already:
+    /// once is enough for the same programs on the same host.
     long: &'static [&'static str],
     /// MiB.
     memory: u32,
@@ -35,9 +36,9 @@ struct Group {
     suite_timeout: u64,
 }
 
-/// Hosts with one processor each: with two of them a host is slower, since chaos and xenstored take turns, and each turn
-/// then waits for another thread of QEMU. The first two have about half of the work each, with the long suites and without; the others have the
-/// patched Xen and kernel.
+/// Hosts with one processor each: with two of them a host is slower, since chaos and xenstored take
+/// turns, and each turn then waits for another thread of QEMU. The first two have about half of the
+/// work each, with the long suites and without; the others have the patched Xen and kernel.
 const GROUPS: &[Group] = &[
     Group {
         name: "guests",
@@ -63,7 +64,15 @@ const GROUPS: &[Group] = &[
         xenstored: false,
         suites: &["noxs_guests", "noxs_devices"],
         // The last starts xenstored, so nothing may come behind it that is about a host without.
-        long: &["network", "plug", "noxs_kernel", "noxs_hostile", "noxs_crowd", "noxs_lives", "noxs_beside"],
+        long: &[
+            "network",
+            "plug",
+            "noxs_kernel",
+            "noxs_hostile",
+            "noxs_crowd",
+            "noxs_lives",
+            "noxs_beside",
+        ],
         memory: 4096,
         suite_timeout: 2400,
     },
@@ -79,8 +88,8 @@ const GROUPS: &[Group] = &[
     },
 ];
 
-/// What a kernel that watches itself runs: everything once. Without xenstored: lockdep ends with its first finding, and would with xenconsoled's use of
-/// /dev/xen/gntdev, which is Linux's own.
+/// What a kernel that watches itself runs: everything once. Without xenstored: lockdep ends with
+/// its first finding, and would with xenconsoled's use of /dev/xen/gntdev, which is Linux's own.
 const WATCHED: &[&str] = &["noxs_guests", "noxs_devices", "noxs_kernel", "noxs_hostile"];
 
 /// What every host runs behind its suites: what its kernel thought of them.
@@ -147,10 +156,12 @@ pub(crate) fn run(root: &Path, extent: Extent) -> Result<Counts> {
     Ok(counts)
 }
 
-/// Runs the suites of the NoXS host on a kernel that watches its locks and its memory, and looks at what it found.
+/// Runs the suites of the NoXS host on a kernel that watches its locks and its memory, and looks at
+/// what it found.
 pub(crate) fn run_debug(root: &Path) -> Result<Counts> {
     let programs = build(root)?;
-    let group = GROUPS.iter().find(|group| group.name == "noxs").context("there is no group noxs")?;
+    let group =
+        GROUPS.iter().find(|group| group.name == "noxs").context("there is no group noxs")?;
     // What such a kernel keeps for each lock, page and block takes memory, and time.
     let host = Options { debug_kernel: true, memory: 6144, ..group.host() };
     let plan = Plan {
@@ -168,14 +179,19 @@ pub(crate) fn run_debug(root: &Path) -> Result<Counts> {
 /// Runs the plans side by side.
 fn run_plans(programs: &Programs, plans: &[Plan]) -> Result<Counts> {
     let results: Vec<Result<Counts>> = thread::scope(|scope| {
-        let runs: Vec<_> = plans.iter().map(|plan| scope.spawn(|| run_plan(programs, plan))).collect();
-        runs.into_iter().map(|run| run.join().unwrap_or_else(|_| bail!("the runner of a group panicked"))).collect()
+        let runs: Vec<_> =
+            plans.iter().map(|plan| scope.spawn(|| run_plan(programs, plan))).collect();
+        runs.into_iter()
+            .map(|run| run.join().unwrap_or_else(|_| bail!("the runner of a group panicked")))
+            .collect()
     });
     let mut counts = Counts::default();
     for (plan, result) in plans.iter().zip(results) {
         match result {
             Ok(found) => counts.add(found),
-            Err(error) if error.downcast_ref::<Failure>().is_some_and(Failure::is_interrupt) => return Err(error),
+            Err(error) if error.downcast_ref::<Failure>().is_some_and(Failure::is_interrupt) => {
+                return Err(error);
+            }
             Err(error) => {
                 eprintln!("[{}] {error:#}", plan.name);
                 counts.failed += 1;
@@ -235,7 +251,8 @@ fn run_plan(programs: &Programs, plan: &Plan) -> Result<Counts> {
     let mut options = plan.host.clone();
     let mut add = |name: &str, from: &Path, dom0: PathBuf| -> Result<()> {
         let host = stripped.path().join(name);
-        // Copying megabytes of debugging information into an emulated machine takes longer than the tests.
+        // Copying megabytes of debugging information into an emulated machine takes longer than the
+        // tests.
         Tool::new("strip").args(["--strip-debug", "-o"]).arg(&host).arg(from).log_on_failure()?;
         options.files.push(FileIn { host, dom0 });
         Ok(())
@@ -244,13 +261,18 @@ fn run_plan(programs: &Programs, plan: &Plan) -> Result<Counts> {
         let from = programs.get(*name).with_context(|| format!("there is no suite {name}"))?;
         add(name, from, Path::new(PLACE).join(name))?;
     }
-    let example = programs.get(EXAMPLE).with_context(|| format!("there is no example {EXAMPLE}"))?;
+    let example =
+        programs.get(EXAMPLE).with_context(|| format!("there is no example {EXAMPLE}"))?;
     add(EXAMPLE, example, Path::new("/usr/bin").join(EXAMPLE))?;
     options.timeout = Some(BOOT_TIME + plan.suite_timeout * u64::try_from(names.len())?);
 
     let full = if plan.full { "export LIGHTVM_LAB_FULL=1\n" } else { "" };
     let mut counter = Counter::new(Prefixed::new(plan.name, std::io::stdout()));
-    let ended = lab::run_to(&options, &(full.to_owned() + &script(&names, plan.suite_timeout)?), &mut counter);
+    let ended = lab::run_to(
+        &options,
+        &(full.to_owned() + &script(&names, plan.suite_timeout)?),
+        &mut counter,
+    );
     let ended = ended.and_then(|status| {
         ensure!(status == 0, "{status} of the suites failed");
         Ok(())
@@ -278,12 +300,17 @@ const EXAMPLE: &str = "run-guest";
 
 /// Builds what the suites run.
 fn build(root: &Path) -> Result<Programs> {
-    let mut programs =
-        executables(cargo(root).args(["test", "--no-run", "--package", "lab-tests", "--tests"]), "test")?;
+    let mut programs = executables(
+        cargo(root).args(["test", "--no-run", "--package", "lab-tests", "--tests"]),
+        "test",
+    )?;
     if programs.is_empty() {
         bail!("lab-tests has no test programs");
     }
-    programs.extend(executables(cargo(root).args(["build", "--package", "libh2", "--example", EXAMPLE]), "example")?);
+    programs.extend(executables(
+        cargo(root).args(["build", "--package", "libh2", "--example", EXAMPLE]),
+        "example",
+    )?);
     Ok(programs)
 }
 
@@ -302,8 +329,8 @@ fn every_suite_has_a_host(programs: &Programs) -> Result<()> {
 fn script(names: &[&str], limit: u64) -> Result<String> {
     let mut script = String::from("failed=0\n");
     for name in names {
-        // libtest ends with 101 if a test failed. A suite that ended in any other way has no closing line, so one is
-        // made for the count.
+        // libtest ends with 101 if a test failed. A suite that ended in any other way has no
+        // closing line, so one is made for the count.
         write!(
             script,
             "echo '-- {name}'\n\
@@ -329,16 +356,23 @@ mod tests {
     #[test]
     fn each_suite_has_its_limit() {
         let script = script(&["life", "list"], 60).unwrap();
-        assert!(script.contains("timeout --kill-after=10 60 /usr/lib/lightvm-lab/tests/life --test-threads=1\n"));
+        assert!(script.contains(
+            "timeout --kill-after=10 60 /usr/lib/lightvm-lab/tests/life --test-threads=1\n"
+        ));
         assert!(script.ends_with("exit $failed"));
     }
 
     #[test]
     fn a_suite_that_does_not_end_by_itself_counts_as_failed() {
-        let script = script(&["life"], 60).unwrap().replace("timeout --kill-after=10 60 ", "false || (exit 139) # ");
+        let script = script(&["life"], 60)
+            .unwrap()
+            .replace("timeout --kill-after=10 60 ", "false || (exit 139) # ");
         let output = std::process::Command::new("sh").args(["-c", &script]).output().unwrap();
         assert_eq!(output.status.code(), Some(1));
         let said = String::from_utf8(output.stdout).unwrap();
-        assert_eq!(said, "-- life\n\ntest result: FAILED. 0 passed; 1 failed; life died with status 139\n");
+        assert_eq!(
+            said,
+            "-- life\n\ntest result: FAILED. 0 passed; 1 failed; life died with status 139\n"
+        );
     }
 }

@@ -1,6 +1,7 @@
 //! `cargo xtask test`: all that has to hold before a change lands. What CI runs.
 //!
-//! A step that fails does not stop the others, so that one run tells everything; the closing lines sum up.
+//! A step that fails does not stop the others, so that one run tells everything; the closing lines
+//! sum up.
 
 use std::path::Path;
 use std::time::Instant;
@@ -19,15 +20,18 @@ pub(crate) struct Options {
     #[arg(long)]
     no_lab: bool,
 
-    /// Run the long suites, too, that have passed before with the very same programs, guests and host
+    /// Run the long suites, too, that have passed before with the very same programs, guests and
+    /// host
     #[arg(long, conflicts_with = "no_lab")]
     again: bool,
 
-    /// Run everything, with as many guests as we promise: five hundred at once, a thousand in a row. Takes an hour more
+    /// Run everything, with as many guests as we promise: five hundred at once, a thousand in a
+    /// row. Takes an hour more
     #[arg(long, conflicts_with_all = ["no_lab", "again"])]
     full: bool,
 
-    /// Nothing but the suites of the host for NoXS, on a kernel that watches its locks and its memory
+    /// Nothing but the suites of the host for NoXS, on a kernel that watches its locks and its
+    /// memory
     #[arg(long, conflicts_with_all = ["no_lab", "again", "full"])]
     debug_kernel: bool,
 }
@@ -60,14 +64,18 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
         args.extend(guests::PACKAGES.iter().flat_map(|package| ["--package", package]));
         clippy(root, &args).map(one)
     });
-    report.step("lints of the lab tests", || clippy(root, &["--package", "lab-tests", "--all-targets"]).map(one));
+    report.step("lints of the lab tests", || {
+        clippy(root, &["--package", "lab-tests", "--all-targets"]).map(one)
+    });
     report.step("structure", || check::structure().map(one));
     report.step("documentation", || {
         let args = ["doc", "--quiet", "--no-deps", "--package", "libh2", "--package", "h2-sys"];
         cargo(root).args(args).env("RUSTDOCFLAGS", "-D warnings").run().map(one)
     });
     report.step("unit tests", || unit_tests(root, &[]));
-    report.step("unit tests of the guests' runtime", || unit_tests(root, &["--package", "guest-runtime"]));
+    report.step("unit tests of the guests' runtime", || {
+        unit_tests(root, &["--package", "guest-runtime"])
+    });
     if !options.no_lab {
         report.step("lab suites", || suites::run(root, options.extent()));
     }
@@ -86,7 +94,8 @@ fn clippy(root: &Path, what: &[&str]) -> Result<()> {
 
 fn unit_tests(root: &Path, what: &[&str]) -> Result<Counts> {
     let mut counter = Counter::new(std::io::stdout());
-    let ended = cargo(root).args(["test", "--quiet", "--no-fail-fast"]).args(what).run_to(&mut counter);
+    let ended =
+        cargo(root).args(["test", "--quiet", "--no-fail-fast"]).args(what).run_to(&mut counter);
     counter.ended(ended)
 }
 

@@ -7,12 +7,13 @@ use h2::config::Plane;
 
 /// Create guests from a configuration file and start them
 ///
-/// The configuration is checked first, then the kernel and the ramdisk, and only then Xen is asked for anything. If a
-/// guest cannot be made, what was made for it is undone. An interruption (Ctrl-C, SIGTERM) undoes the guest that is
-/// being made.
+/// The configuration is checked first, then the kernel and the ramdisk, and only then Xen is asked
+/// for anything. If a guest cannot be made, what was made for it is undone. An interruption
+/// (Ctrl-C, SIGTERM) undoes the guest that is being made.
 ///
-/// With -n the guests are called NAME-1, NAME-2 and so on and each gets its own UUID and MAC addresses; if one of them
-/// fails, those made before it stay, and the error says how many they are.
+/// With -n the guests are called NAME-1, NAME-2 and so on and each gets its own UUID and MAC
+/// addresses; if one of them fails, those made before it stay, and the error says how many they
+/// are.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   chaos create web0.json
@@ -35,10 +36,12 @@ pub(crate) struct CreateArgs {
     /// Check the configuration, the images, the name and the free memory, and touch nothing
     #[arg(long, conflicts_with = "stats")]
     pub(crate) dry_run: bool,
-    /// Print what each create cost: hypercalls, ioctls, Xenstore operations, bytes copied, time by phase
+    /// Print what each create cost: hypercalls, ioctls, Xenstore operations, bytes copied, time by
+    /// phase
     #[arg(long)]
     pub(crate) stats: bool,
-    /// The control plane that connects the guests to their devices, whatever the configuration says
+    /// The control plane that connects the guests to their devices, whatever the configuration
+    /// says
     #[arg(long, value_name = "PLANE", value_parser = ["xenstore", "noxs"])]
     plane: Option<String>,
 }

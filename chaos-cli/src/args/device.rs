@@ -13,7 +13,8 @@ use crate::failure::Usage;
 
 /// Attach, detach and list a guest's network interfaces and disks
 ///
-/// A guest that chaos made has the same devices again after a reboot. A guest that xl made keeps what is attached here until it ends.
+/// A guest that chaos made has the same devices again after a reboot. A guest that xl made keeps
+/// what is attached here until it ends.
 #[derive(Debug, Args)]
 #[command(
     arg_required_else_help = true,
@@ -37,8 +38,9 @@ pub(crate) enum DeviceCommand {
 
 /// Attach a network interface or a disk to a guest
 ///
-/// The command ends when the host's end is ready: the backend driver has taken the device, and the hotplug agent (xendevd) has connected
-/// it. With --wait (10 s) or --wait=SECONDS it ends when the guest has connected its own end, too. If that does not happen the device stays.
+/// The command ends when the host's end is ready: the backend driver has taken the device, and the
+/// hotplug agent (xendevd) has connected it. With --wait (10 s) or --wait=SECONDS it ends when the
+/// guest has connected its own end, too. If that does not happen the device stays.
 ///
 /// A failed attach is undone.
 #[derive(Debug, Args)]
@@ -116,8 +118,8 @@ pub(crate) struct VbdArgs {
 
 /// Detach a network interface or a disk from a guest
 ///
-/// The guest is asked to let go of the device, and waited for. A guest that has no driver for it is not asked. With --force no guest is
-/// asked: what it has not written to a disk by then is lost.
+/// The guest is asked to let go of the device, and waited for. A guest that has no driver for it is
+/// not asked. With --force no guest is asked: what it has not written to a disk by then is lost.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   chaos device detach web0 vif 1
@@ -143,10 +145,12 @@ pub(crate) struct DetachArgs {
 
 /// List a guest's network interfaces and disks
 ///
-/// Guest and Host are the states of the device's two ends: initialising, waiting, initialised, connected, closing, or closed. Hotplug is
-/// what the hotplug agent has said.
+/// Guest and Host are the states of the device's two ends: initialising, waiting, initialised,
+/// connected, closing, or closed. Hotplug is what the hotplug agent has said.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  chaos device list web0\n  chaos device list web0 --format json | jq '.[].mac'")]
+#[command(
+    after_help = "Examples:\n  chaos device list web0\n  chaos device list web0 --format json | jq '.[].mac'"
+)]
 pub(crate) struct DeviceListArgs {
     /// The guest, by domain id or name
     #[arg(value_name = "GUEST")]
@@ -172,7 +176,8 @@ impl From<Class> for DeviceClass {
 }
 
 impl NewDevice {
-    /// The device that is meant. Relative paths are taken from the folder that the command was started in.
+    /// The device that is meant. Relative paths are taken from the folder that the command was
+    /// started in.
     pub(crate) fn config(&self) -> Result<DeviceConfig, Usage> {
         match self {
             Self::Vif(args) => {

@@ -67,7 +67,10 @@ mod tests {
 
     #[test]
     fn guests() {
-        assert_eq!("web0".parse::<Guest>().map(|guest| guest.to_string()).ok().as_deref(), Some("web0"));
+        assert_eq!(
+            "web0".parse::<Guest>().map(|guest| guest.to_string()).ok().as_deref(),
+            Some("web0")
+        );
         assert!("".parse::<Guest>().is_err());
     }
 }

@@ -8,8 +8,9 @@ use super::guest::{Guest, seconds};
 
 /// Ask guests to shut down, and wait until they have
 ///
-/// A guest that chaos made is destroyed once it has shut down, which frees its memory, unless its configuration says
-/// "on_poweroff": "preserve" or --keep is given. A guest that xl made is left to xl.
+/// A guest that chaos made is destroyed once it has shut down, which frees its memory, unless its
+/// configuration says "on_poweroff": "preserve" or --keep is given. A guest that xl made is left to
+/// xl.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   chaos shutdown web0
@@ -38,8 +39,9 @@ pub(crate) struct ShutdownArgs {
 
 /// Ask a guest to reboot, and wait until it runs again
 ///
-/// A guest that chaos made is started again from the configuration that it was made from, with its name and UUID and
-/// under a new domain id, which is printed. A guest that xl made is restarted by xl; chaos waits for that.
+/// A guest that chaos made is started again from the configuration that it was made from, with its
+/// name and UUID and under a new domain id, which is printed. A guest that xl made is restarted by
+/// xl; chaos waits for that.
 ///
 /// If chaos is interrupted while it waits for the guest to go down, the guest is not started again.
 #[derive(Debug, Args)]
@@ -55,10 +57,11 @@ pub(crate) struct RebootArgs {
 
 /// Attach to a guest's console
 ///
-/// What the guest printed before comes first, where the console daemon has kept it. Ctrl-] detaches; the guest runs on.
+/// What the guest printed before comes first, where the console daemon has kept it. Ctrl-]
+/// detaches; the guest runs on.
 ///
-/// If standard input is not a terminal, it is passed to the guest until it ends. Output is then still shown until the
-/// guest has been silent for 2 seconds, for at most 10 seconds.
+/// If standard input is not a terminal, it is passed to the guest until it ends. Output is then
+/// still shown until the guest has been silent for 2 seconds, for at most 10 seconds.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   chaos console web0

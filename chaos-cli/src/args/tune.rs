@@ -1,4 +1,5 @@
-//! The arguments of the commands that look at a guest or the host, and of those that set a guest's share of the host.
+//! The arguments of the commands that look at a guest or the host, and of those that set a guest's
+//! share of the host.
 
 use clap::Args;
 
@@ -7,7 +8,9 @@ use crate::cpulist::CpuList;
 
 /// Show the host, or everything about one guest
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  chaos info\n  chaos info web0\n  chaos info --format json | jq .free_memory_kib")]
+#[command(
+    after_help = "Examples:\n  chaos info\n  chaos info web0\n  chaos info --format json | jq .free_memory_kib"
+)]
 pub(crate) struct InfoArgs {
     /// The guest, by domain id or name; without it the host is shown
     #[arg(value_name = "GUEST")]
@@ -44,10 +47,12 @@ fn vcpu(text: &str) -> Result<Vcpu, std::num::ParseIntError> {
 
 /// Show or set a guest's share of the CPUs
 ///
-/// Without --weight and --cap the share is shown. Which bounds apply is up to the host's scheduler; credit2, the
-/// default, knows both.
+/// Without --weight and --cap the share is shown. Which bounds apply is up to the host's scheduler;
+/// credit2, the default, knows both.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  chaos sched web0\n  chaos sched web0 --weight 512\n  chaos sched web0 --cap 50")]
+#[command(
+    after_help = "Examples:\n  chaos sched web0\n  chaos sched web0 --weight 512\n  chaos sched web0 --cap 50"
+)]
 pub(crate) struct SchedArgs {
     /// The guest, by domain id or name
     #[arg(value_name = "GUEST")]

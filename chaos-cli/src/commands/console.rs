@@ -8,5 +8,6 @@ use crate::host;
 
 pub(crate) fn run(args: &ConsoleArgs) -> Result<()> {
     let domain = host::find(&host::open()?, &args.guest)?;
-    console::attach(&domain, !args.no_history).with_context(|| format!("the console of {}", args.guest))
+    console::attach(&domain, !args.no_history)
+        .with_context(|| format!("the console of {}", args.guest))
 }

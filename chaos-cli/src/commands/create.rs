@@ -28,7 +28,9 @@ pub(crate) fn run(args: &CreateArgs, output: Output) -> Result<()> {
     let mut last = None;
     for (made, guest) in (0..).zip(guests) {
         let domain = make(&hypervisor, &guest, &image, &interrupt, args.stats, output);
-        last = Some(domain.map_err(|error| explain(error, &guest, made, args.count)).with_context(file)?);
+        last = Some(
+            domain.map_err(|error| explain(error, &guest, made, args.count)).with_context(file)?,
+        );
     }
     drop(interrupt);
     match last {
@@ -64,7 +66,8 @@ fn make(
     interrupt.check()?;
     let domain = shell.boot(image)?;
     let total = start.elapsed();
-    let stats = stats.then(|| Stats::new(&hypervisor.counters().since(&before), total, domain.phases()));
+    let stats =
+        stats.then(|| Stats::new(&hypervisor.counters().since(&before), total, domain.phases()));
 
     let created = Created {
         domid: domain.id().get(),

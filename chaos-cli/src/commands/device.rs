@@ -27,7 +27,9 @@ fn attach(args: &AttachArgs, output: Output) -> Result<()> {
     refuse_control_domain(&domain, "attach a device to")?;
     // A signal comes when the device is attached or undone.
     let interrupt = Interrupt::catch()?;
-    let id = domain.attach(&device).with_context(|| format!("cannot attach a device to {}", args.guest))?;
+    let id = domain
+        .attach(&device)
+        .with_context(|| format!("cannot attach a device to {}", args.guest))?;
     drop(interrupt);
     if let Some(timeout) = args.wait {
         domain
@@ -41,14 +43,18 @@ fn attach(args: &AttachArgs, output: Output) -> Result<()> {
 fn detach(args: &DetachArgs) -> Result<()> {
     let class = args.class.into();
     let Some(device) = DeviceId::parse(class, &args.id) else {
-        return Err(
-            Usage::new(format!("{:?} is no {class}; chaos device list {} shows them", args.id, args.guest)).into()
-        );
+        return Err(Usage::new(format!(
+            "{:?} is no {class}; chaos device list {} shows them",
+            args.id, args.guest
+        ))
+        .into());
     };
     let domain = host::find(&host::open()?, &args.guest)?;
     refuse_control_domain(&domain, "detach a device from")?;
     let how = if args.force { Detach::Force } else { Detach::Ask(args.timeout) };
-    domain.detach(device, how).with_context(|| format!("cannot detach {device} from {}", args.guest))
+    domain
+        .detach(device, how)
+        .with_context(|| format!("cannot detach {device} from {}", args.guest))
 }
 
 fn list(args: &DeviceListArgs, output: Output) -> Result<()> {

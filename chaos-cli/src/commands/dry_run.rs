@@ -23,11 +23,19 @@ pub(crate) fn run(args: &CreateArgs, output: Output) -> Result<()> {
         // Each by itself fits; all of them must.
         let needed = guest.memory_kib().get();
         if needed > free {
-            let short = CreateError::NoMemory { needed: guest.memory, free: MiB::new(free / 1024), source: None };
+            let short = CreateError::NoMemory {
+                needed: guest.memory,
+                free: MiB::new(free / 1024),
+                source: None,
+            };
             return Err(short).with_context(cannot);
         }
-        let checked =
-            Checked { name: guest.name.to_string(), dry_run: true, memory_kib: needed, free_memory_kib: free };
+        let checked = Checked {
+            name: guest.name.to_string(),
+            dry_run: true,
+            memory_kib: needed,
+            free_memory_kib: free,
+        };
         output.print(&checked, Checked::text)?;
         free -= needed;
     }

@@ -22,7 +22,8 @@ pub(crate) fn run(args: &InfoArgs, output: Output) -> Result<()> {
 fn details(domain: &Domain, guest: &Guest) -> Result<Details> {
     let info = domain.info()?;
     let config = domain.config()?;
-    let affinity = (0..info.max_vcpus).map(|vcpu| Ok(Affinity { vcpu, cpus: domain.affinity(vcpu)? }));
+    let affinity =
+        (0..info.max_vcpus).map(|vcpu| Ok(Affinity { vcpu, cpus: domain.affinity(vcpu)? }));
     let affinity = affinity
         .collect::<Result<Vec<Affinity>, h2::Error>>()
         .with_context(|| format!("cannot read where {guest} may run"))?;

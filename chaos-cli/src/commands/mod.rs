@@ -1,4 +1,5 @@
-//! One module per command, or per family of small ones: each opens what it needs, does its work, and prints its view.
+//! One module per command, or per family of small ones: each opens what it needs, does its work,
+//! and prints its view.
 
 mod console;
 mod create;

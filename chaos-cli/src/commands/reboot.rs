@@ -3,7 +3,10 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use h2::{BootImage, Domain, DomainState, ErrorKind, GuestConfig, Hypervisor, ShutdownReason, ShutdownRequest};
+use h2::{
+    BootImage, Domain, DomainState, ErrorKind, GuestConfig, Hypervisor, ShutdownReason,
+    ShutdownRequest,
+};
 
 use super::simple::refuse_control_domain;
 use crate::args::RebootArgs;
@@ -52,19 +55,36 @@ fn restart(
         let reason = domain.shutdown(ShutdownRequest::Reboot, args.timeout);
         let reason = reason.with_context(|| format!("cannot reboot {}", args.guest))?;
         if reason != ShutdownReason::Reboot {
-            log::warn!("{} was asked to reboot and ended with: {reason}; starting it again", args.guest);
+            log::warn!(
+                "{} was asked to reboot and ended with: {reason}; starting it again",
+                args.guest
+            );
         }
     }
     // Between here and its new start there is no guest: no signal may come between.
     let interrupt = Interrupt::catch()?;
     let started = domain.start_again(&config, &image);
-    Ok((started.with_context(|| format!("{} went down, but cannot be started again", args.guest))?, Some(interrupt)))
+    Ok((
+        started
+            .with_context(|| format!("{} went down, but cannot be started again", args.guest))?,
+        Some(interrupt),
+    ))
 }
 
-/// Reboots a guest that xl made and watches over: xl starts it again, with its name and a new domain id.
-fn leave_to_xl(hypervisor: &Hypervisor, domain: &Domain, name: Option<&str>, args: &RebootArgs) -> Result<Domain> {
-    let Some(name) = name else { bail!("{} has no name by which it could be found after its reboot", args.guest) };
-    domain.shutdown(ShutdownRequest::Reboot, args.timeout).with_context(|| format!("cannot reboot {}", args.guest))?;
+/// Reboots a guest that xl made and watches over: xl starts it again, with its name and a new
+/// domain id.
+fn leave_to_xl(
+    hypervisor: &Hypervisor,
+    domain: &Domain,
+    name: Option<&str>,
+    args: &RebootArgs,
+) -> Result<Domain> {
+    let Some(name) = name else {
+        bail!("{} has no name by which it could be found after its reboot", args.guest)
+    };
+    domain
+        .shutdown(ShutdownRequest::Reboot, args.timeout)
+        .with_context(|| format!("cannot reboot {}", args.guest))?;
     let start = Instant::now();
     while start.elapsed() < RESTART_BY_XL {
         match hypervisor.find(name) {

@@ -42,7 +42,8 @@ pub(crate) fn run(args: &ShutdownArgs, output: Output) -> Result<()> {
     }
     let start = Instant::now();
     for one in asked {
-        let served = if args.no_wait { Ok(one.answer(None, false)) } else { wait(one, args, start) };
+        let served =
+            if args.no_wait { Ok(one.answer(None, false)) } else { wait(one, args, start) };
         if let Err(error) = served.and_then(|ended| output.print(&ended, Ended::text)) {
             failures.push(error);
         }
@@ -59,7 +60,9 @@ fn ask<'a>(hypervisor: &Hypervisor, guest: &'a Guest, args: &ShutdownArgs) -> Re
     let paused = args.force && info.state == h2::DomainState::Paused;
     // One that has ended already needs no request, only what follows.
     if !paused && (args.no_wait || info.shutdown_reason().is_none()) {
-        domain.request(ShutdownRequest::PowerOff).with_context(|| format!("cannot ask {guest} to shut down"))?;
+        domain
+            .request(ShutdownRequest::PowerOff)
+            .with_context(|| format!("cannot ask {guest} to shut down"))?;
     }
     Ok(Asked { guest, domain, name, config, paused, _in_hand: in_hand })
 }
@@ -72,7 +75,8 @@ fn wait(asked: Asked<'_>, args: &ShutdownArgs, start: Instant) -> Result<Ended> 
     match asked.domain.wait_after_request(ShutdownRequest::PowerOff, left) {
         Ok(reason) => clean_up(asked, &reason.to_string(), args.keep),
         Err(error) if args.force && is_silence(&error) => force(asked),
-        Err(error) => Err(Error::from(since(error, args.timeout)).context(format!("cannot shut down {}", asked.guest))),
+        Err(error) => Err(Error::from(since(error, args.timeout))
+            .context(format!("cannot shut down {}", asked.guest))),
     }
 }
 
@@ -89,9 +93,8 @@ fn clean_up(asked: Asked<'_>, reason: &str, keep: bool) -> Result<Ended> {
     let answer = asked.answer(Some(reason), !keep);
     match if keep { Ok(()) } else { asked.domain.destroy() } {
         // Another tool was faster.
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            Err(Error::from(error).context(format!("{} has shut down, but cannot be destroyed", asked.guest)))
-        }
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::from(error)
+            .context(format!("{} has shut down, but cannot be destroyed", asked.guest))),
         _ => Ok(answer),
     }
 }
@@ -111,7 +114,9 @@ fn is_silence(error: &h2::Error) -> bool {
 /// The failure with the time since the guest was asked: the wait for this one may have begun later.
 fn since(error: h2::Error, timeout: Duration) -> h2::Error {
     match error {
-        h2::Error::GuestDidNotReact { request, .. } => h2::Error::GuestDidNotReact { request, timeout },
+        h2::Error::GuestDidNotReact { request, .. } => {
+            h2::Error::GuestDidNotReact { request, timeout }
+        }
         h2::Error::Timeout { what, .. } => h2::Error::Timeout { what, timeout },
         other => other,
     }

@@ -17,7 +17,10 @@ pub(crate) fn destroy(args: &GuestsArgs) -> Result<()> {
         for _ in 0..TRIES {
             let domain = match hypervisor.find(guest.as_str()) {
                 // It has none at all, but it may be one that is to be started again.
-                Err(error) if error.kind() == ErrorKind::NotFound && hypervisor.cancel_restart(guest.as_str())? => {
+                Err(error)
+                    if error.kind() == ErrorKind::NotFound
+                        && hypervisor.cancel_restart(guest.as_str())? =>
+                {
                     return Ok(());
                 }
                 found => found?,
@@ -28,7 +31,9 @@ pub(crate) fn destroy(args: &GuestsArgs) -> Result<()> {
                 result => return result.with_context(|| format!("cannot destroy {guest}")),
             }
         }
-        Err(host::find(&hypervisor, guest).err().unwrap_or_else(|| anyhow!("{guest} was started again each time")))
+        Err(host::find(&hypervisor, guest)
+            .err()
+            .unwrap_or_else(|| anyhow!("{guest} was started again each time")))
     })
 }
 
@@ -45,7 +50,11 @@ pub(crate) fn rename(args: &RenameArgs) -> Result<()> {
     domain.rename(&args.name).with_context(|| format!("cannot rename {}", args.guest))
 }
 
-fn each(args: &GuestsArgs, verb: &str, work: impl Fn(Domain) -> Result<(), h2::Error>) -> Result<()> {
+fn each(
+    args: &GuestsArgs,
+    verb: &str,
+    work: impl Fn(Domain) -> Result<(), h2::Error>,
+) -> Result<()> {
     let hypervisor = host::open()?;
     for_each(&args.guests, |guest| {
         let domain = host::find(&hypervisor, guest)?;
@@ -57,7 +66,9 @@ fn each(args: &GuestsArgs, verb: &str, work: impl Fn(Domain) -> Result<(), h2::E
 /// What would end the host, or this process, is refused before Xen is asked.
 pub(super) fn refuse_control_domain(domain: &Domain, verb: &str) -> Result<(), Usage> {
     if domain.id().is_dom0() {
-        return Err(Usage::new(format!("cannot {verb} Domain-0: it is the control domain, which runs this command")));
+        return Err(Usage::new(format!(
+            "cannot {verb} Domain-0: it is the control domain, which runs this command"
+        )));
     }
     Ok(())
 }

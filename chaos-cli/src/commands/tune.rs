@@ -18,19 +18,26 @@ pub(crate) fn vcpu_pin(args: &VcpuPinArgs) -> Result<()> {
         Vcpu::All => 0..has,
         Vcpu::One(vcpu) if vcpu < has => vcpu..vcpu + 1,
         Vcpu::One(vcpu) => {
-            return Err(Usage::new(format!("{} has no vcpu {vcpu}; it has {has}, counted from 0", args.guest)).into());
+            return Err(Usage::new(format!(
+                "{} has no vcpu {vcpu}; it has {has}, counted from 0",
+                args.guest
+            ))
+            .into());
         }
     };
     for vcpu in vcpus {
-        domain.set_affinity(vcpu, &cpus).with_context(|| format!("cannot pin vcpu {vcpu} of {}", args.guest))?;
+        domain
+            .set_affinity(vcpu, &cpus)
+            .with_context(|| format!("cannot pin vcpu {vcpu} of {}", args.guest))?;
     }
     Ok(())
 }
 
 pub(crate) fn sched(args: &SchedArgs, output: Output) -> Result<()> {
     let domain = host::find(&host::open()?, &args.guest)?;
-    let mut params =
-        domain.scheduler_params().with_context(|| format!("cannot read the CPU share of {}", args.guest))?;
+    let mut params = domain
+        .scheduler_params()
+        .with_context(|| format!("cannot read the CPU share of {}", args.guest))?;
     if args.weight.is_none() && args.cap.is_none() {
         let share = Share { weight: params.weight, cap_percent: params.cap };
         let sched = Sched { domid: domain.id().get(), name: domain.name()?, share };
@@ -38,10 +45,14 @@ pub(crate) fn sched(args: &SchedArgs, output: Output) -> Result<()> {
     }
     params.weight = args.weight.unwrap_or(params.weight);
     params.cap = args.cap.unwrap_or(params.cap);
-    domain.set_scheduler_params(params).with_context(|| format!("cannot set the CPU share of {}", args.guest))
+    domain
+        .set_scheduler_params(params)
+        .with_context(|| format!("cannot set the CPU share of {}", args.guest))
 }
 
 pub(crate) fn mem_max(args: &MemMaxArgs) -> Result<()> {
     let domain = host::find(&host::open()?, &args.guest)?;
-    domain.set_max_memory(MiB::new(args.mib)).with_context(|| format!("cannot set the most memory of {}", args.guest))
+    domain
+        .set_max_memory(MiB::new(args.mib))
+        .with_context(|| format!("cannot set the most memory of {}", args.guest))
 }

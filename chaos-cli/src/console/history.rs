@@ -1,9 +1,9 @@
-//! What a guest printed before we came: xenconsoled's log, or what is left in the ring, joined with what waits in the
-//! terminal.
+//! What a guest printed before we came: xenconsoled's log, or what is left in the ring, joined with
+//! what waits in the terminal.
 //!
-//! The two overlap. The log holds everything up to the moment of reading it; the terminal gives what no reader has
-//! taken yet, which may begin anywhere in the log, and ends later than the log, or earlier if xenconsoled has not
-//! passed everything on.
+//! The two overlap. The log holds everything up to the moment of reading it; the terminal gives
+//! what no reader has taken yet, which may begin anywhere in the log, and ends later than the log,
+//! or earlier if xenconsoled has not passed everything on.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -26,7 +26,8 @@ pub(super) fn drain(mut guest: &File) -> Result<Vec<u8>> {
     let mut waiting = Vec::new();
     let mut chunk = [0; 4096];
     while start.elapsed() < LIMIT && waiting.len() < MAX_BYTES {
-        match poll(&mut [PollFd::new(guest.as_fd(), PollFlags::POLLIN)], PollTimeout::from(GAP_MS)) {
+        match poll(&mut [PollFd::new(guest.as_fd(), PollFlags::POLLIN)], PollTimeout::from(GAP_MS))
+        {
             Ok(0) => break,
             Ok(_) | Err(Errno::EINTR) => {}
             Err(error) => return Err(error).context("cannot wait for the guest's console"),
@@ -34,7 +35,11 @@ pub(super) fn drain(mut guest: &File) -> Result<Vec<u8>> {
         match guest.read(&mut chunk) {
             Ok(0) => break,
             Ok(length) => waiting.extend(chunk.iter().take(length)),
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+                ) => {}
             // The end of the guest; the pump finds it, too.
             Err(error) if error.raw_os_error() == Some(Errno::EIO as i32) => break,
             Err(error) => return Err(error).context("cannot read the guest's console"),

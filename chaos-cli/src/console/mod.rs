@@ -1,7 +1,8 @@
 //! A guest's console connected with this process's standard input and output.
 //!
-//! [`attach`] is the whole of it: what the guest printed before ([`history`]) comes first, then the [`pump`] carries
-//! bytes in both directions until the user detaches, the input or the guest ends, or a signal comes.
+//! [`attach`] is the whole of it: what the guest printed before ([`history`]) comes first, then the
+//! [`pump`] carries bytes in both directions until the user detaches, the input or the guest ends,
+//! or a signal comes.
 
 mod history;
 mod pump;
@@ -21,9 +22,11 @@ use crate::terminal::RawMode;
 /// The most of the earlier output that is shown, in bytes.
 const MAX_HISTORY: usize = 64 * 1024;
 /// What the help of `chaos console` promises for an input that ends.
-const PATIENCE: Patience = Patience { quiet: Duration::from_secs(2), linger: Duration::from_secs(10) };
+const PATIENCE: Patience =
+    Patience { quiet: Duration::from_secs(2), linger: Duration::from_secs(10) };
 
-/// Connects the console of `domain` until one side ends it. `history` asks for what was printed before.
+/// Connects the console of `domain` until one side ends it. `history` asks for what was printed
+/// before.
 pub(crate) fn attach(domain: &Domain, history: bool) -> Result<()> {
     let console = domain.console()?;
     let guest = console.open()?;

@@ -1,7 +1,7 @@
 //! Bytes between the user and a guest's console, in one poll loop.
 //!
-//! Nothing in it blocks: each side's bytes wait in a buffer until the other side takes them, and a side is only read
-//! while its buffer is empty.
+//! Nothing in it blocks: each side's bytes wait in a buffer until the other side takes them, and a
+//! side is only read while its buffer is empty.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -15,8 +15,8 @@ use nix::unistd::{read, write};
 
 /// Ctrl-], as in telnet and xl.
 const ESCAPE: u8 = 0x1d;
-/// How often the guest's end is looked for, in milliseconds: a guest that has stopped keeps its terminal until it is
-/// destroyed.
+/// How often the guest's end is looked for, in milliseconds: a guest that has stopped keeps its
+/// terminal until it is destroyed.
 const LOOK_MS: u8 = 250;
 const LOOK: Duration = Duration::from_millis(250);
 /// So much can be written to a terminal or a pipe that polls as writable without blocking.
@@ -124,14 +124,18 @@ impl Pump<'_> {
             (Side::Guest, self.guest, guest, !guest.is_empty()),
             (Side::Input, self.input, PollFlags::POLLIN, !to_guest && state.input_ended.is_none()),
         ];
-        // A side that hangs up is reported whether asked for or not, so one that is of no use now is left out.
+        // A side that hangs up is reported whether asked for or not, so one that is of no use now
+        // is left out.
         let sides = sides.iter().filter(|(.., wanted)| *wanted);
-        let mut fds: Vec<PollFd<'_>> = sides.clone().map(|(_, fd, events, _)| PollFd::new(*fd, *events)).collect();
+        let mut fds: Vec<PollFd<'_>> =
+            sides.clone().map(|(_, fd, events, _)| PollFd::new(*fd, *events)).collect();
         match poll(&mut fds, PollTimeout::from(LOOK_MS)) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(error) => return Err(error),
         }
-        let ready = sides.zip(&fds).map(|((side, ..), fd)| (*side, fd.revents().unwrap_or(PollFlags::empty())));
+        let ready = sides
+            .zip(&fds)
+            .map(|((side, ..), fd)| (*side, fd.revents().unwrap_or(PollFlags::empty())));
         Ok(ready.filter(|(_, events)| !events.is_empty()).collect())
     }
 
@@ -191,7 +195,8 @@ impl Pump<'_> {
             return Ok(self.interactive.then_some(End::Detached));
         }
         let typed = chunk.get(..length).unwrap_or_default();
-        let escape = if self.interactive { typed.iter().position(|byte| *byte == ESCAPE) } else { None };
+        let escape =
+            if self.interactive { typed.iter().position(|byte| *byte == ESCAPE) } else { None };
         state.to_guest.extend_from_slice(typed.get(..escape.unwrap_or(length)).unwrap_or_default());
         if escape.is_some() && !state.to_guest.is_empty() {
             self.write_guest(state)?;

@@ -13,7 +13,11 @@ struct Bench {
     pump: std::thread::JoinHandle<End>,
 }
 
-fn bench(interactive: bool, first: &[u8], mut ended: impl FnMut() -> bool + Send + 'static) -> Bench {
+fn bench(
+    interactive: bool,
+    first: &[u8],
+    mut ended: impl FnMut() -> bool + Send + 'static,
+) -> Bench {
     let (input, pump_input) = UnixStream::pair().unwrap();
     let (output, pump_output) = UnixStream::pair().unwrap();
     let (guest, pump_guest) = UnixStream::pair().unwrap();
@@ -27,7 +31,10 @@ fn bench(interactive: bool, first: &[u8], mut ended: impl FnMut() -> bool + Send
             guest: pump_guest.as_fd(),
             signals: pump_signals.as_fd(),
             interactive,
-            patience: Patience { quiet: Duration::from_millis(300), linger: Duration::from_secs(20) },
+            patience: Patience {
+                quiet: Duration::from_millis(300),
+                linger: Duration::from_secs(20),
+            },
             ended: &mut ended,
         };
         pump.run(first).unwrap()

@@ -40,7 +40,11 @@ pub(crate) struct Phase {
 
 impl Stats {
     /// What was counted and measured for one guest.
-    pub(crate) fn new(cost: &Counters, total: Duration, phases: &[(&'static str, Duration)]) -> Self {
+    pub(crate) fn new(
+        cost: &Counters,
+        total: Duration,
+        phases: &[(&'static str, Duration)],
+    ) -> Self {
         Self {
             hypercalls: cost.hypercalls,
             ioctls: cost.ioctls,
@@ -48,18 +52,25 @@ impl Stats {
             noxs_operations: Some(cost.noxs_operations).filter(|&operations| operations > 0),
             bytes_copied: cost.bytes_copied,
             total_ns: nanoseconds(total),
-            phases: phases.iter().map(|(name, time)| Phase { name, ns: nanoseconds(*time) }).collect(),
+            phases: phases
+                .iter()
+                .map(|(name, time)| Phase { name, ns: nanoseconds(*time) })
+                .collect(),
         }
     }
 
     fn text(&self) -> String {
-        let count = |count: Option<u64>| count.map_or_else(|| "not counted".to_owned(), |count| count.to_string());
+        let count = |count: Option<u64>| {
+            count.map_or_else(|| "not counted".to_owned(), |count| count.to_string())
+        };
         let mut lines = vec![
             ("hypercalls", count(self.hypercalls)),
             ("ioctls", count(self.ioctls)),
             ("xenstore operations", self.xenstore_operations.to_string()),
         ];
-        lines.extend(self.noxs_operations.map(|operations| ("noxs operations", operations.to_string())));
+        lines.extend(
+            self.noxs_operations.map(|operations| ("noxs operations", operations.to_string())),
+        );
         lines.push(("bytes copied", self.bytes_copied.to_string()));
         lines.push(("total", milliseconds(self.total_ns)));
         lines.extend(self.phases.iter().map(|phase| (phase.name, milliseconds(phase.ns))));
@@ -102,7 +113,8 @@ mod tests {
     use super::*;
 
     fn example() -> Created {
-        let phases = vec![Phase { name: "domain", ns: 90_400 }, Phase { name: "image", ns: 1_000_000 }];
+        let phases =
+            vec![Phase { name: "domain", ns: 90_400 }, Phase { name: "image", ns: 1_000_000 }];
         let stats = Stats {
             hypercalls: Some(41),
             ioctls: None,
@@ -129,8 +141,16 @@ mod tests {
              \"phases\":[{\"name\":\"domain\",\"ns\":90400},{\"name\":\"image\",\"ns\":1000000}]}}"
         );
         let plain = Created { stats: None, uuid: None, ..example() };
-        assert_eq!(serde_json::to_string(&plain).unwrap(), "{\"domid\":5,\"name\":\"web0\",\"uuid\":null}");
-        let checked = Checked { name: "web0".into(), dry_run: true, memory_kib: 16_384, free_memory_kib: 1_048_576 };
+        assert_eq!(
+            serde_json::to_string(&plain).unwrap(),
+            "{\"domid\":5,\"name\":\"web0\",\"uuid\":null}"
+        );
+        let checked = Checked {
+            name: "web0".into(),
+            dry_run: true,
+            memory_kib: 16_384,
+            free_memory_kib: 1_048_576,
+        };
         assert_eq!(
             serde_json::to_string(&checked).unwrap(),
             "{\"name\":\"web0\",\"dry_run\":true,\"memory_kib\":16384,\"free_memory_kib\":1048576}"
@@ -153,8 +173,16 @@ created web0, domain 5
         assert_eq!(Created { stats: None, ..example() }.text(), "created web0, domain 5\n");
         let stats = example().stats.map(|stats| Stats { noxs_operations: Some(9), ..stats });
         let noxs = Created { stats, ..example() };
-        assert!(noxs.text().contains("  noxs operations                9\n  bytes copied"), "{}", noxs.text());
-        assert!(serde_json::to_string(&noxs).unwrap().contains("\"xenstore_operations\":12,\"noxs_operations\":9,"));
+        assert!(
+            noxs.text().contains("  noxs operations                9\n  bytes copied"),
+            "{}",
+            noxs.text()
+        );
+        assert!(
+            serde_json::to_string(&noxs)
+                .unwrap()
+                .contains("\"xenstore_operations\":12,\"noxs_operations\":9,")
+        );
     }
 
     #[test]
@@ -162,7 +190,8 @@ created web0, domain 5
         let mut cost = Counters::default();
         cost.hypercalls = Some(41);
         cost.xenstore_operations = 12;
-        let stats = Stats::new(&cost, Duration::from_nanos(5), &[("domain", Duration::from_nanos(3))]);
+        let stats =
+            Stats::new(&cost, Duration::from_nanos(5), &[("domain", Duration::from_nanos(3))]);
         assert_eq!(
             (stats.hypercalls, stats.ioctls, stats.xenstore_operations, stats.total_ns),
             (Some(41), None, 12, 5)

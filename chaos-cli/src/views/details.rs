@@ -43,15 +43,19 @@ impl Details {
     /// The guest in lines.
     pub(crate) fn text(&self) -> String {
         let row = &self.row;
-        let configured =
-            |key: &str| self.config.as_ref().and_then(|config| config.get(key)).and_then(|value| value.as_str());
+        let configured = |key: &str| {
+            self.config.as_ref().and_then(|config| config.get(key)).and_then(|value| value.as_str())
+        };
         let mut lines = vec![
             ("name", row.name.as_deref().map(printable).unwrap_or_default()),
             ("domid", row.domid.to_string()),
             ("uuid", row.uuid.clone()),
             ("type", row.kind.to_owned()),
             ("state", self.state()),
-            ("memory", format!("{} MiB, at most {} MiB", mib(row.memory_kib), mib(row.max_memory_kib))),
+            (
+                "memory",
+                format!("{} MiB, at most {} MiB", mib(row.memory_kib), mib(row.max_memory_kib)),
+            ),
             ("vcpus", format!("{} of {}", row.vcpus, self.max_vcpus)),
             ("cpu time", super::seconds(row.cpu_time_ns)),
             ("cpu pool", self.cpu_pool.to_string()),
@@ -67,7 +71,9 @@ impl Details {
         lines.extend(self.console_tty.clone().map(|tty| ("console", tty)));
         lines.extend(self.devices.iter().map(|device| (device.class.as_str(), device.line())));
         lines.extend(
-            ["kernel", "ramdisk", "cmdline"].into_iter().filter_map(|key| Some((key, printable(configured(key)?)))),
+            ["kernel", "ramdisk", "cmdline"]
+                .into_iter()
+                .filter_map(|key| Some((key, printable(configured(key)?)))),
         );
         pairs(&lines)
     }

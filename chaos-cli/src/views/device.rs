@@ -45,21 +45,39 @@ impl From<DeviceInfo> for DeviceRow {
 impl DeviceRow {
     /// The line about a device that was attached.
     pub(crate) fn attached(&self, guest: &str) -> String {
-        format!("attached {} {} ({}) to {}\n", self.class, self.id, shown(self.name.as_deref()), printable(guest))
+        format!(
+            "attached {} {} ({}) to {}\n",
+            self.class,
+            self.id,
+            shown(self.name.as_deref()),
+            printable(guest)
+        )
     }
 
     /// The device in one line, behind its class and name.
     pub(super) fn line(&self) -> String {
-        let states =
-            format!("guest {}, host {}", self.frontend_state.unwrap_or("-"), self.backend_state.unwrap_or("-"));
+        let states = format!(
+            "guest {}, host {}",
+            self.frontend_state.unwrap_or("-"),
+            self.backend_state.unwrap_or("-")
+        );
         format!("{}: {} ({states})", shown(self.name.as_deref()), self.details())
     }
 
     /// What is particular to its class.
     fn details(&self) -> String {
-        let access = self.access.as_deref().map(|access| if access == "w" { "read and write" } else { "read only" });
+        let access = self
+            .access
+            .as_deref()
+            .map(|access| if access == "w" { "read and write" } else { "read only" });
         let bridge = self.bridge.as_ref().map(|bridge| format!("on {bridge}"));
-        let parts = [self.mac.as_deref(), self.ip.as_deref(), bridge.as_deref(), self.target.as_deref(), access];
+        let parts = [
+            self.mac.as_deref(),
+            self.ip.as_deref(),
+            bridge.as_deref(),
+            self.target.as_deref(),
+            access,
+        ];
         printable(&parts.into_iter().flatten().collect::<Vec<_>>().join(", "))
     }
 }

@@ -73,8 +73,10 @@ fn scheduler_name(scheduler: Scheduler) -> &'static str {
 impl Host {
     /// The host in lines.
     pub(crate) fn text(&self) -> String {
-        let types: Vec<&str> =
-            [("pv", self.pv), ("pvh", self.pvh)].into_iter().filter_map(|(name, has)| has.then_some(name)).collect();
+        let types: Vec<&str> = [("pv", self.pv), ("pvh", self.pvh)]
+            .into_iter()
+            .filter_map(|(name, has)| has.then_some(name))
+            .collect();
         pairs(&[
             ("xen version", self.hypervisor_version.clone()),
             ("libxenctrl version", self.library_version.clone()),

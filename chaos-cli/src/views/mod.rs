@@ -1,5 +1,6 @@
-//! What the commands print, as plain data: the JSON form is the serialised struct (docs/chaos-json.md is its schema,
-//! and part of what scripts rely on), the text form is made from the same struct.
+//! What the commands print, as plain data: the JSON form is the serialised struct
+//! (docs/chaos-json.md is its schema, and part of what scripts rely on), the text form is made from
+//! the same struct.
 
 mod created;
 mod details;

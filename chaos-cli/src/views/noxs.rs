@@ -1,4 +1,5 @@
-//! What `chaos noxs dump` shows of a guest's device page and control pages. The JSON form is the library's own.
+//! What `chaos noxs dump` shows of a guest's device page and control pages. The JSON form is the
+//! library's own.
 
 use h2::noxs_backend::Keys;
 use h2::{NoxsDump, NoxsDumpDevice, NoxsDumpEnd};
@@ -20,7 +21,12 @@ pub(crate) fn noxs_text(dump: &NoxsDump) -> String {
         ("Guest", Align::Left),
     ];
     let rows: Vec<Vec<String>> = dump.devices.iter().map(row).collect();
-    let mut text = format!("domain {}, generation {}\n{}", dump.domain, dump.generation, layout(&columns, &rows));
+    let mut text = format!(
+        "domain {}, generation {}\n{}",
+        dump.domain,
+        dump.generation,
+        layout(&columns, &rows)
+    );
     for device in &dump.devices {
         text.push_str(&format!("\n{} {}\n", device.class, device.id));
         for (whose, keys) in [
@@ -35,7 +41,8 @@ pub(crate) fn noxs_text(dump: &NoxsDump) -> String {
 }
 
 fn row(device: &NoxsDumpDevice) -> Vec<String> {
-    let number = |number: Option<u32>| number.map_or_else(|| "-".to_owned(), |number| number.to_string());
+    let number =
+        |number: Option<u32>| number.map_or_else(|| "-".to_owned(), |number| number.to_string());
     let end = |end: Option<&NoxsDumpEnd>| {
         end.map_or_else(|| "-".to_owned(), |end| format!("{} ({})", end.state, end.generation))
     };
@@ -55,7 +62,8 @@ fn row(device: &NoxsDumpDevice) -> Vec<String> {
 /// The keys of one end, which a guest may have written.
 fn lines(whose: &str, keys: Option<&Keys>) -> String {
     let keys = keys.into_iter().flat_map(Keys::iter);
-    keys.map(|(key, value)| format!("  {whose:<7}  {} = {}\n", printable(key), printable(value))).collect()
+    keys.map(|(key, value)| format!("  {whose:<7}  {} = {}\n", printable(key), printable(value)))
+        .collect()
 }
 
 #[cfg(test)]
@@ -65,7 +73,10 @@ mod tests {
     #[test]
     fn what_guests_write_does_no_harm() {
         let keys: Keys = [("feature-poweroff", "1"), ("x", "\x1b[2J")].into_iter().collect();
-        assert_eq!(lines("guest", Some(&keys)), "  guest    feature-poweroff = 1\n  guest    x = ?[2J\n");
+        assert_eq!(
+            lines("guest", Some(&keys)),
+            "  guest    feature-poweroff = 1\n  guest    x = ?[2J\n"
+        );
         assert_eq!(lines("guest", None), "");
     }
 }

@@ -9,7 +9,8 @@ use super::Share;
 pub(crate) struct Ended {
     pub(crate) domid: u16,
     pub(crate) name: Option<String>,
-    /// Why it ended; null when it was not waited for, "forced" when it did not react and was destroyed.
+    /// Why it ended; null when it was not waited for, "forced" when it did not react and was
+    /// destroyed.
     pub(crate) reason: Option<String>,
     /// Whether the domain is gone, or will be by xl's doing.
     pub(crate) destroyed: bool,
@@ -39,8 +40,11 @@ pub(crate) struct Rebooted {
 
 impl Rebooted {
     pub(crate) fn text(&self) -> String {
-        let name =
-            self.name.as_deref().map(super::guest::printable).unwrap_or_else(|| format!("domain {}", self.old_domid));
+        let name = self
+            .name
+            .as_deref()
+            .map(super::guest::printable)
+            .unwrap_or_else(|| format!("domain {}", self.old_domid));
         format!("rebooted {name}, domain {}\n", self.domid)
     }
 }
@@ -82,7 +86,10 @@ mod tests {
             "{\"domid\":5,\"name\":\"web0\",\"reason\":\"poweroff\",\"destroyed\":true}"
         );
         let rebooted = Rebooted { domid: 6, name: Some("web0".into()), old_domid: 5 };
-        assert_eq!(serde_json::to_string(&rebooted).unwrap(), "{\"domid\":6,\"name\":\"web0\",\"old_domid\":5}");
+        assert_eq!(
+            serde_json::to_string(&rebooted).unwrap(),
+            "{\"domid\":6,\"name\":\"web0\",\"old_domid\":5}"
+        );
         let sched = Sched { domid: 5, name: None, share: Share { weight: 256, cap_percent: 0 } };
         assert_eq!(
             serde_json::to_string(&sched).unwrap(),
@@ -94,8 +101,14 @@ mod tests {
     fn text() {
         assert_eq!(ended(None, false).text(), "asked web0, domain 5 to shut down\n");
         assert_eq!(ended(Some("poweroff"), true).text(), "shut down web0, domain 5\n");
-        assert_eq!(ended(Some("crash"), false).text(), "web0, domain 5 ended: crash; the domain is kept\n");
-        assert_eq!(ended(Some("forced"), true).text(), "destroyed web0, domain 5, which did not react\n");
+        assert_eq!(
+            ended(Some("crash"), false).text(),
+            "web0, domain 5 ended: crash; the domain is kept\n"
+        );
+        assert_eq!(
+            ended(Some("forced"), true).text(),
+            "destroyed web0, domain 5, which did not react\n"
+        );
         let sched = Sched { domid: 5, name: None, share: Share { weight: 256, cap_percent: 0 } };
         assert_eq!(sched.text(), "domain 5: weight 256, no cap\n");
     }

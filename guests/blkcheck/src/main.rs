@@ -1,5 +1,5 @@
-//! A guest that checks disks: it does what its command line says, on each disk that it names, tells what came out, and waits
-//! to be shut down.
+//! A guest that checks disks: it does what its command line says, on each disk that it names, tells
+//! what came out, and waits to be shut down.
 
 #![no_std]
 #![no_main]
@@ -9,7 +9,8 @@ use core::time::Duration;
 
 use guest_runtime::blk::{self, Disk, DiskMemory};
 use guest_runtime::{
-    Class, Console, Control, DeviceError, DeviceId, Devices, Exit, Guest, Instant, Link, Once, Plane, Token, Wake,
+    Class, Console, Control, DeviceError, DeviceId, Devices, Exit, Guest, Instant, Link, Once,
+    Plane, Token, Wake,
 };
 use operation::Operation;
 
@@ -46,13 +47,16 @@ struct Ended(Exit);
 
 fn run(mut guest: Guest) -> Exit {
     let mut console = guest.console();
-    let (Some(mut plane), Some(devices), Some(buffer)) = (guest.plane(), guest.devices(), BUFFER.take()) else {
+    let (Some(mut plane), Some(devices), Some(buffer)) =
+        (guest.plane(), guest.devices(), BUFFER.take())
+    else {
         say(&mut console, format_args!("neither Xenstore nor NoXS, or no grant table\n"));
         say(&mut console, format_args!("failed\n"));
         guest.wait_forever()
     };
     let control = Control::open(&mut plane).ok();
-    let mut check = Check { guest, console, plane, devices, control, disks: [const { None }; DISKS], buffer };
+    let mut check =
+        Check { guest, console, plane, devices, control, disks: [const { None }; DISKS], buffer };
     let Err(Ended(exit)) = check.run();
     exit
 }
@@ -141,11 +145,17 @@ impl Check {
     }
 
     /// Takes disk `wanted`, or the first; None if it is not there yet.
-    fn open(&mut self, wanted: Option<DeviceId>, token: Token) -> Result<Option<Disk>, DeviceError> {
+    fn open(
+        &mut self,
+        wanted: Option<DeviceId>,
+        token: Token,
+    ) -> Result<Option<Disk>, DeviceError> {
         let mut ids = [DeviceId::default(); 32];
         let count = self.plane.devices(Class::Disk, &mut ids)?;
         let mut present = ids.iter().take(count);
-        let Some(&id) = present.find(|&&id| wanted.is_none_or(|wanted| wanted == id)) else { return Ok(None) };
+        let Some(&id) = present.find(|&&id| wanted.is_none_or(|wanted| wanted == id)) else {
+            return Ok(None);
+        };
         match Disk::open(self.devices, &mut self.plane, &MEMORY, id, token) {
             Ok(disk) => Ok(Some(disk)),
             Err(DeviceError::NotOffered) if wanted.is_some() => Ok(None),

@@ -14,7 +14,8 @@ use guest_runtime::blk::{Disk, DiskError, Geometry, SECTOR};
 
 use crate::pattern;
 
-/// Bytes that are read or written at once: one request of the disk's, and whole sectors of 4096 bytes.
+/// Bytes that are read or written at once: one request of the disk's, and whole sectors of 4096
+/// bytes.
 pub(crate) const BUFFER: usize = 88 * SECTOR;
 
 /// Some of a disk's sectors.
@@ -67,7 +68,11 @@ impl Operation {
             "write" | "verify" => {
                 let seed = number()?.try_into().ok()?;
                 let range = Range { first: number()?, count: number()? };
-                if name == "write" { Operation::Write(seed, range) } else { Operation::Verify(seed, range) }
+                if name == "write" {
+                    Operation::Write(seed, range)
+                } else {
+                    Operation::Verify(seed, range)
+                }
             }
             _ => return None,
         };

@@ -1,5 +1,6 @@
-//! What is written, and how it is recognised: lines of 16 bytes, `SEED SECTORLINE` and a line feed in hexadecimal digits, so
-//! that every line of a disk is another, and a shell can tell what should be there.
+//! What is written, and how it is recognised: lines of 16 bytes, `SEED SECTORLINE` and a line feed
+//! in hexadecimal digits, so that every line of a disk is another, and a shell can tell what should
+//! be there.
 
 use guest_runtime::blk::SECTOR;
 
@@ -19,7 +20,8 @@ pub(crate) fn fill(seed: u16, first: u64, bytes: &mut [u8]) {
 /// The first sector that differs, if one does.
 pub(crate) fn compare(seed: u16, first: u64, bytes: &[u8]) -> Result<(), u64> {
     for (sector, bytes) in (first..).zip(bytes.chunks(SECTOR)) {
-        let same = (0..).zip(bytes.chunks(LINE)).all(|(number, line)| line == text(seed, sector, number));
+        let same =
+            (0..).zip(bytes.chunks(LINE)).all(|(number, line)| line == text(seed, sector, number));
         if !same {
             return Err(sector);
         }

@@ -3,22 +3,26 @@
 use core::time::Duration;
 
 use guest_runtime::net::{Network, NetworkMemory};
-use guest_runtime::{Console, DeviceError, DeviceId, Devices, Guest, Link, Plane, Port, Source, Token};
+use guest_runtime::{
+    Console, DeviceError, DeviceId, Devices, Guest, Link, Plane, Port, Source, Token,
+};
 use smoltcp::iface::{self, Config, PollIngressSingleResult, PollResult};
 use smoltcp::phy::{Device, TxToken};
 use smoltcp::time::Instant;
 use smoltcp::wire::{
-    ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetFrame, EthernetProtocol, EthernetRepr, IpCidr,
-    Ipv4Address, Ipv4Cidr,
+    ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetFrame, EthernetProtocol,
+    EthernetRepr, IpCidr, Ipv4Address, Ipv4Cidr,
 };
 
 use crate::service::Service;
 use crate::{INTERFACES, say};
 
-/// The packets that are taken at once. What else came waits: for the other interfaces, and the toolstack.
+/// The packets that are taken at once. What else came waits: for the other interfaces, and the
+/// toolstack.
 const BATCH: usize = 32;
 
-/// Between the two announcements of an address (RFC 5227, 1.1). The bridge may not forward yet what is sent at once.
+/// Between the two announcements of an address (RFC 5227, 1.1). The bridge may not forward yet what
+/// is sent at once.
 const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(2);
 
 /// An interface.
@@ -61,7 +65,13 @@ impl Interface {
             set_address(&mut stack, address);
             set_gateway(&mut stack, guest.option("gw").and_then(|gateway| gateway.parse().ok()));
         }
-        Ok(Interface { network, stack, wants_dhcp: address.is_none(), announced: None, tell_again_at: None })
+        Ok(Interface {
+            network,
+            stack,
+            wants_dhcp: address.is_none(),
+            announced: None,
+            tell_again_at: None,
+        })
     }
 
     pub(crate) fn id(&self) -> DeviceId {
@@ -78,8 +88,13 @@ impl Interface {
         Ok(self.network.advance(plane)? != Link::Gone)
     }
 
-    /// Says what became of the address, on the console and on the network. Until when there is nothing more to say.
-    pub(crate) fn announce(&mut self, guest: &Guest, console: &mut Option<Console>) -> Option<guest_runtime::Instant> {
+    /// Says what became of the address, on the console and on the network. Until when there is
+    /// nothing more to say.
+    pub(crate) fn announce(
+        &mut self,
+        guest: &Guest,
+        console: &mut Option<Console>,
+    ) -> Option<guest_runtime::Instant> {
         if self.network.link() != Link::Connected {
             return None;
         }
@@ -104,12 +119,15 @@ impl Interface {
         self.tell_again_at
     }
 
-    /// An ARP announcement (RFC 5227, 2.3). Whoever talked to another interface with this address until now would take half a minute to
-    /// notice by himself that it has gone.
+    /// An ARP announcement (RFC 5227, 2.3). Whoever talked to another interface with this address
+    /// until now would take half a minute to notice by himself that it has gone.
     fn tell_neighbours(&mut self, guest: &Guest, address: Ipv4Address) {
         let mac = EthernetAddress(self.network.mac().0);
-        let ethernet =
-            EthernetRepr { src_addr: mac, dst_addr: EthernetAddress::BROADCAST, ethertype: EthernetProtocol::Arp };
+        let ethernet = EthernetRepr {
+            src_addr: mac,
+            dst_addr: EthernetAddress::BROADCAST,
+            ethertype: EthernetProtocol::Arp,
+        };
         let arp = ArpRepr::EthernetIpv4 {
             operation: ArpOperation::Request,
             source_hardware_addr: mac,
@@ -127,14 +145,20 @@ impl Interface {
         }
     }
 
-    /// Takes some of the packets that came, serves, sends, and tells until when there is nothing more to do.
-    pub(crate) fn serve(&mut self, guest: &Guest, service: &mut Service<'_>) -> Option<guest_runtime::Instant> {
+    /// Takes some of the packets that came, serves, sends, and tells until when there is nothing
+    /// more to do.
+    pub(crate) fn serve(
+        &mut self,
+        guest: &Guest,
+        service: &mut Service<'_>,
+    ) -> Option<guest_runtime::Instant> {
         if self.network.link() != Link::Connected {
             return None;
         }
         let timestamp = now(guest);
         for _ in 0..BATCH {
-            let taken = self.stack.poll_ingress_single(timestamp, &mut self.network, service.sockets());
+            let taken =
+                self.stack.poll_ingress_single(timestamp, &mut self.network, service.sockets());
             if taken == PollIngressSingleResult::None {
                 break;
             }
@@ -145,7 +169,9 @@ impl Interface {
             set_gateway(&mut self.stack, lease.gateway);
         }
         self.stack.poll_maintenance(timestamp);
-        while self.stack.poll_egress(timestamp, &mut self.network, service.sockets()) != PollResult::None {}
+        while self.stack.poll_egress(timestamp, &mut self.network, service.sockets())
+            != PollResult::None
+        {}
         if self.network.is_stalled() {
             // It is the backend's turn, and it tells us.
             return None;

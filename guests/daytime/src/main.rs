@@ -1,5 +1,5 @@
-//! A guest with a network: on each of its interfaces it answers ping, tells the time on TCP port 13 (RFC 867) and echoes on
-//! port 7 (RFC 862). Interfaces may come and go while it runs.
+//! A guest with a network: on each of its interfaces it answers ping, tells the time on TCP port 13
+//! (RFC 867) and echoes on port 7 (RFC 862). Interfaces may come and go while it runs.
 
 #![no_std]
 #![no_main]
@@ -21,17 +21,21 @@ guest_runtime::main!(run);
 /// The interfaces that are served at the same time.
 const INTERFACES: usize = 4;
 
-/// The watch for interfaces that come and go. Each interface has a token of its own, its place below `INTERFACES`.
+/// The watch for interfaces that come and go. Each interface has a token of its own, its place
+/// below `INTERFACES`.
 const WATCH: Token = Token::new(8);
 
 static MEMORY: NetworkMemory<INTERFACES> = NetworkMemory::<INTERFACES>::new();
 static BUFFERS: Once<[Buffers; INTERFACES]> = Once::new([const { Buffers::new() }; INTERFACES]);
 
-const _: () = assert!(NETWORK_PAGES * INTERFACES < 500, "more grants than one page of the table has");
+const _: () =
+    assert!(NETWORK_PAGES * INTERFACES < 500, "more grants than one page of the table has");
 
 fn run(mut guest: Guest) -> Exit {
     let mut console = guest.console();
-    let (Some(mut plane), Some(devices), Some(buffers)) = (guest.plane(), guest.devices(), BUFFERS.take()) else {
+    let (Some(mut plane), Some(devices), Some(buffers)) =
+        (guest.plane(), guest.devices(), BUFFERS.take())
+    else {
         say(&mut console, format_args!("neither Xenstore nor NoXS, or no grant table\n"));
         guest.wait_forever()
     };
@@ -41,8 +45,10 @@ fn run(mut guest: Guest) -> Exit {
         say(&mut console, format_args!("cannot watch for interfaces: {error:?}\n"));
     }
     let mut storage: [Storage<'_>; INTERFACES] = array::from_fn(|_| Storage::default());
-    let mut services = zip(&mut storage, buffers).map(|(storage, buffers)| Service::new(storage, buffers));
-    let mut places: [Place<'_>; INTERFACES] = array::from_fn(|_| Place { service: services.next(), interface: None });
+    let mut services =
+        zip(&mut storage, buffers).map(|(storage, buffers)| Service::new(storage, buffers));
+    let mut places: [Place<'_>; INTERFACES] =
+        array::from_fn(|_| Place { service: services.next(), interface: None });
     loop {
         if let Some(exit) = control.as_mut().and_then(|control| control.request(&mut plane)) {
             say(&mut console, format_args!("goodbye\n"));
@@ -55,10 +61,16 @@ fn run(mut guest: Guest) -> Exit {
         if changed {
             look_around(&guest, devices, &mut console, &mut plane, &mut places);
         }
-        let deadline = places.iter_mut().filter_map(|place| place.serve(&guest, &mut console)).min();
+        let deadline =
+            places.iter_mut().filter_map(|place| place.serve(&guest, &mut console)).min();
         let [a, b, c, d] = &mut places;
-        let sources: &mut [&mut dyn guest_runtime::Source; INTERFACES + 1] =
-            &mut [&mut plane, &mut a.interface, &mut b.interface, &mut c.interface, &mut d.interface];
+        let sources: &mut [&mut dyn guest_runtime::Source; INTERFACES + 1] = &mut [
+            &mut plane,
+            &mut a.interface,
+            &mut b.interface,
+            &mut c.interface,
+            &mut d.interface,
+        ];
         guest.wait(sources, deadline);
     }
 }
@@ -88,7 +100,11 @@ impl Place<'_> {
     }
 
     /// Does what there is to do, and tells until when it can wait.
-    fn serve(&mut self, guest: &Guest, console: &mut Option<Console>) -> Option<guest_runtime::Instant> {
+    fn serve(
+        &mut self,
+        guest: &Guest,
+        console: &mut Option<Console>,
+    ) -> Option<guest_runtime::Instant> {
         let interface = self.interface.as_mut()?;
         let deadline = interface.serve(guest, self.service.as_mut()?);
         let announcement = interface.announce(guest, console);
@@ -110,13 +126,16 @@ fn look_around(
         Err(error) => return say(console, format_args!("cannot list interfaces: {error:?}\n")),
     };
     for place in places.iter_mut() {
-        if let Some(interface) = place.interface.take_if(|interface| !ids.contains(&interface.id())) {
+        if let Some(interface) = place.interface.take_if(|interface| !ids.contains(&interface.id()))
+        {
             say(console, format_args!("vif {} was taken away\n", interface.id()));
             interface.abandon(plane);
         }
     }
     for &id in ids {
-        let known = |place: &Place<'_>| place.interface.as_ref().is_some_and(|interface| interface.id() == id);
+        let known = |place: &Place<'_>| {
+            place.interface.as_ref().is_some_and(|interface| interface.id() == id)
+        };
         if places.iter().any(known) {
             continue;
         }

@@ -1,4 +1,5 @@
-//! What an interface serves: daytime and echo, several connections at once; and the DHCP client of one without an address.
+//! What an interface serves: daytime and echo, several connections at once; and the DHCP client of
+//! one without an address.
 
 use core::fmt::Write;
 
@@ -20,7 +21,8 @@ const ECHO_BUFFER: usize = 16 * 1024;
 /// That of a daytime connection: its one line.
 const LINE: usize = 64;
 
-/// A peer that answers nothing for so long is gone. It is asked, when it is silent, every `KEEP_ALIVE`.
+/// A peer that answers nothing for so long is gone. It is asked, when it is silent, every
+/// `KEEP_ALIVE`.
 const TIMEOUT: Duration = Duration::from_secs(120);
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
@@ -33,7 +35,10 @@ pub(crate) struct Buffers {
 
 impl Buffers {
     pub(crate) const fn new() -> Buffers {
-        Buffers { echo: [[[0; ECHO_BUFFER]; 2]; CONNECTIONS], daytime: [[[0; LINE]; 2]; CONNECTIONS] }
+        Buffers {
+            echo: [[[0; ECHO_BUFFER]; 2]; CONNECTIONS],
+            daytime: [[[0; LINE]; 2]; CONNECTIONS],
+        }
     }
 }
 
@@ -67,7 +72,8 @@ impl<'a> Service<'a> {
     pub(crate) fn new(storage: &'a mut Storage<'a>, buffers: &'a mut Buffers) -> Service<'a> {
         let mut sockets = SocketSet::new(&mut storage.0[..]);
         let echo = buffers.echo.each_mut().map(|[receive, send]| sockets.add(tcp(receive, send)));
-        let daytime = buffers.daytime.each_mut().map(|[receive, send]| sockets.add(tcp(receive, send)));
+        let daytime =
+            buffers.daytime.each_mut().map(|[receive, send]| sockets.add(tcp(receive, send)));
         Service { sockets, echo, daytime, dhcp: None }
     }
 
@@ -89,7 +95,9 @@ impl<'a> Service<'a> {
     /// What DHCP has to say, if anything.
     pub(crate) fn lease(&mut self) -> Option<Lease> {
         match self.sockets.get_mut::<dhcpv4::Socket<'_>>(self.dhcp?).poll()? {
-            dhcpv4::Event::Configured(config) => Some(Lease { address: Some(config.address), gateway: config.router }),
+            dhcpv4::Event::Configured(config) => {
+                Some(Lease { address: Some(config.address), gateway: config.router })
+            }
             dhcpv4::Event::Deconfigured => Some(Lease { address: None, gateway: None }),
         }
     }
@@ -144,8 +152,9 @@ fn echo(socket: &mut Socket<'_>) {
     }
 }
 
-/// Makes a socket without a connection wait for one; also one in TIME-WAIT, which would take it out of service for ten
-/// seconds. There are few, and if a late segment meets the next connection its numbers tell.
+/// Makes a socket without a connection wait for one; also one in TIME-WAIT, which would take it out
+/// of service for ten seconds. There are few, and if a late segment meets the next connection its
+/// numbers tell.
 fn listen(socket: &mut Socket<'_>, port: u16) {
     if !socket.is_open() {
         // The port is not 0, and the socket is closed.

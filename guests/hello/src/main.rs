@@ -1,5 +1,5 @@
-//! A guest that talks: it greets on its console, answers each line, and ends when it is told to, by a line, by its command
-//! line or by the toolstack.
+//! A guest that talks: it greets on its console, answers each line, and ends when it is told to, by
+//! a line, by its command line or by the toolstack.
 
 #![no_std]
 #![no_main]
@@ -41,7 +41,11 @@ fn run(mut guest: Guest) -> Exit {
     }
 }
 
-fn greet(guest: &Guest, console: Option<&mut Console>, mut control: Option<(&mut Control, &mut Plane)>) {
+fn greet(
+    guest: &Guest,
+    console: Option<&mut Console>,
+    mut control: Option<(&mut Control, &mut Plane)>,
+) {
     let mut ask = |key| control.as_mut().and_then(|(control, plane)| control.about_me(plane, key));
     let (name, domid) = (ask("name"), ask("domid"));
     let (name, domid) = (Answer(name), Answer(domid));

@@ -1,5 +1,5 @@
-//! What the domain builder tells the guest: `start_info` (PV, xen.h) or `hvm_start_info` (PVH, arch-x86/hvm/start_info.h)
-//! and the HVM parameters, as one type.
+//! What the domain builder tells the guest: `start_info` (PV, xen.h) or `hvm_start_info` (PVH,
+//! arch-x86/hvm/start_info.h) and the HVM parameters, as one type.
 
 use core::fmt;
 use core::num::NonZeroU64;
@@ -29,7 +29,8 @@ impl fmt::Display for Kind {
     }
 }
 
-/// A frame number: of a machine frame in a PV guest, of a guest physical frame in a PVH guest. Never 0.
+/// A frame number: of a machine frame in a PV guest, of a guest physical frame in a PVH guest.
+/// Never 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Frame(NonZeroU64);
 
@@ -77,12 +78,14 @@ impl Ring {
     }
 }
 
-/// What we were told at boot. Read from the start info on each call: it is nobody else's, and does not change.
+/// What we were told at boot. Read from the start info on each call: it is nobody else's, and does
+/// not change.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Boot {
     pub(crate) kind: Kind,
     cmdline: &'static [u8],
-    /// The machine frame of the shared info page, for PV; the image's first for PVH, which does not use it.
+    /// The machine frame of the shared info page, for PV; the image's first for PVH, which does
+    /// not use it.
     pub(crate) shared_info: Frame,
     rings: Rings,
 }
@@ -175,18 +178,22 @@ impl Boot {
         text(self.cmdline)
     }
 
-    /// The frame of a page of the image, by which others know it. None if `address` is not in this guest's memory.
+    /// The frame of a page of the image, by which others know it. None if `address` is not in this
+    /// guest's memory.
     pub(crate) fn own_frame(address: usize) -> Option<Frame> {
         let number = address / PAGE;
         let Kind::Pv = Boot::kind() else { return Frame::new(number as u64) };
         let start = core::ptr::with_exposed_provenance::<PvStart>(START.load(Ordering::Relaxed));
-        // SAFETY: `remember` was told that this is the start info; nobody writes to it after the domain was built.
+        // SAFETY: `remember` was told that this is the start info; nobody writes to it after the
+        // domain was built.
         let info = unsafe { &*start };
         if number as u64 >= info.pages {
             return None;
         }
-        let frames = core::ptr::with_exposed_provenance::<u64>(usize::try_from(info.machine_frames).ok()?);
-        // SAFETY: the builder made a list of `pages` frame numbers there, and mapped it; nobody writes to it.
+        let frames =
+            core::ptr::with_exposed_provenance::<u64>(usize::try_from(info.machine_frames).ok()?);
+        // SAFETY: the builder made a list of `pages` frame numbers there, and mapped it; nobody
+        // writes to it.
         Frame::new(unsafe { frames.wrapping_add(number).read() })
     }
 
@@ -196,12 +203,14 @@ impl Boot {
         match Boot::kind() {
             Kind::Pv => {
                 let start = core::ptr::with_exposed_provenance::<PvStart>(start);
-                // SAFETY: `remember` was told that this is the start info; nobody writes to it after the domain was built.
+                // SAFETY: `remember` was told that this is the start info; nobody writes to it
+                // after the domain was built.
                 let info = unsafe { &*start };
                 Ok(Boot {
                     kind: Kind::Pv,
                     cmdline: &info.cmdline,
-                    shared_info: Frame::new(info.shared_info / PAGE as u64).ok_or(Error::StartInfo)?,
+                    shared_info: Frame::new(info.shared_info / PAGE as u64)
+                        .ok_or(Error::StartInfo)?,
                     rings: Rings::Given {
                         console: Ring::new(info.console_frame, info.console_port.into()),
                         store: Ring::new(info.store_frame, info.store_port.into()),
@@ -226,15 +235,15 @@ impl Boot {
     }
 }
 
-/// The command line at physical address `address`; 0: there is none. Up to the end of its page, or 1023 bytes: what
-/// can be read for certain and what a PV guest gets.
+/// The command line at physical address `address`; 0: there is none. Up to the end of its page, or
+/// 1023 bytes: what can be read for certain and what a PV guest gets.
 fn pvh_cmdline(address: u64) -> &'static [u8] {
     let frame = Frame::new(address / PAGE as u64).and_then(Frame::identity_address);
     let (Some(base), Ok(address)) = (frame, usize::try_from(address)) else { return &[] };
     let offset = address % PAGE;
     let start = base.as_ptr().cast_const().wrapping_add(offset);
-    // SAFETY: inside one page that is mapped (`identity_address`) and that the start info names as the command line's;
-    // nobody writes to it after the domain was built.
+    // SAFETY: inside one page that is mapped (`identity_address`) and that the start info names as
+    // the command line's; nobody writes to it after the domain was built.
     unsafe { core::slice::from_raw_parts(start, (PAGE - offset).min(1023)) }
 }
 
@@ -258,7 +267,8 @@ mod tests {
 
     #[test]
     fn only_mapped_frames_have_an_address() {
-        let address = |number| Frame::new(number).and_then(Frame::identity_address).map(|a| a.addr().get());
+        let address =
+            |number| Frame::new(number).and_then(Frame::identity_address).map(|a| a.addr().get());
         assert_eq!(address(0), None);
         assert_eq!(address(1), Some(0x1000));
         assert_eq!(address(0x3_ffff), Some(0x3fff_f000));

@@ -3,7 +3,8 @@
 use core::fmt;
 use core::time::Duration;
 
-const DAYS: [&str; 7] = ["Thursday", "Friday", "Saturday", "Sunday", "Monday", "Tuesday", "Wednesday"];
+const DAYS: [&str; 7] =
+    ["Thursday", "Friday", "Saturday", "Sunday", "Monday", "Tuesday", "Wednesday"];
 const MONTHS: [&str; 12] = [
     "January",
     "February",
@@ -56,7 +57,11 @@ impl fmt::Display for Date {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Date { year, month, day, weekday, second } = self;
         let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-        write!(f, "{}, {} {day}, {year} {hour:02}:{minute:02}:{second:02}-UTC", DAYS[*weekday], MONTHS[*month])
+        write!(
+            f,
+            "{}, {} {day}, {year} {hour:02}:{minute:02}:{second:02}-UTC",
+            DAYS[*weekday], MONTHS[*month]
+        )
     }
 }
 

@@ -1,5 +1,5 @@
-//! An event channel of our own making: for a device, whose backend is to bind the other end; the other end of one that a backend
-//! has opened; or a virtual interrupt.
+//! An event channel of our own making: for a device, whose backend is to bind the other end; the
+//! other end of one that a backend has opened; or a virtual interrupt.
 
 use crate::event::{Events, Port};
 use crate::grant::DomId;
@@ -21,7 +21,8 @@ impl Channel {
         Ok(channel)
     }
 
-    /// A port to what `peer` has opened for us. An event is pending at once, in case one was sent before.
+    /// A port to what `peer` has opened for us. An event is pending at once, in case one was sent
+    /// before.
     #[cfg(not(test))]
     pub(crate) fn bind(events: Events, peer: DomId, remote: u32) -> Result<Channel, Errno> {
         Channel::new(events, event::bind_interdomain(peer.number(), remote)?)

@@ -1,7 +1,8 @@
-//! System time: Xen's clock, in nanoseconds since the host booted, which the timeouts of SCHEDOP_poll are told in.
+//! System time: Xen's clock, in nanoseconds since the host booted, which the timeouts of
+//! SCHEDOP_poll are told in.
 //!
-//! Read from `vcpu_info[0].time` in the shared info page and the time stamp counter. The time of day is that and the wall
-//! clock at the host's boot, `wc_sec` and `wc_nsec`.
+//! Read from `vcpu_info[0].time` in the shared info page and the time stamp counter. The time of
+//! day is that and the wall clock at the host's boot, `wc_sec` and `wc_nsec`.
 
 use core::ops::Add;
 use core::time::Duration;
@@ -50,8 +51,8 @@ pub(crate) fn now(info: SharedPage) -> Instant {
         let mul = info.load_u32(TSC_TO_SYSTEM_MUL);
         let shift = i8::from_le_bytes([info.load_u32(TSC_SHIFT).to_le_bytes()[0]]);
         let tsc = time_stamp();
-        // Odd: being written. Changed: it was written meanwhile. Xen writes it between two runs of this CPU, so this
-        // repeats once at most.
+        // Odd: being written. Changed: it was written meanwhile. Xen writes it between two runs of
+        // this CPU, so this repeats once at most.
         if version & 1 == 0 && info.load_u32(VERSION) == version {
             return Instant(system.wrapping_add(scale(elapsed(then, tsc), mul, shift)));
         }
@@ -62,18 +63,20 @@ pub(crate) fn now(info: SharedPage) -> Instant {
 pub(crate) fn wall(info: SharedPage) -> Duration {
     loop {
         let version = info.load_u32(WALL_VERSION);
-        let seconds = u64::from(info.load_u32(WALL_SECONDS)) | u64::from(info.load_u32(WALL_SECONDS_HIGH)) << 32;
+        let seconds = u64::from(info.load_u32(WALL_SECONDS))
+            | u64::from(info.load_u32(WALL_SECONDS_HIGH)) << 32;
         let nanos = info.load_u32(WALL_NANOS);
         // As above; Xen writes it when the host's clock is set.
         if version & 1 == 0 && info.load_u32(WALL_VERSION) == version {
-            let boot = Duration::from_secs(seconds).saturating_add(Duration::from_nanos(nanos.into()));
+            let boot =
+                Duration::from_secs(seconds).saturating_add(Duration::from_nanos(nanos.into()));
             return boot.saturating_add(Duration::from_nanos(now(info).as_nanos()));
         }
     }
 }
 
-/// Ticks from `then` to `now`, modulo 2^64: where Xen emulates the counter, `then` may be from before the domain, and so
-/// below zero. A `now` before `then` counts as `then`.
+/// Ticks from `then` to `now`, modulo 2^64: where Xen emulates the counter, `then` may be from
+/// before the domain, and so below zero. A `now` before `then` counts as `then`.
 fn elapsed(then: u64, now: u64) -> u64 {
     let ticks = now.wrapping_sub(then);
     if ticks > u64::MAX / 2 { 0 } else { ticks }

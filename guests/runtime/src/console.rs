@@ -1,7 +1,8 @@
 //! The guest's console: text out, bytes in (io/console.h).
 //!
-//! Output waits for the host to make space, but not for ever: if the host takes nothing for a second, output is dropped
-//! until it takes something again, so that a guest lives on without a console daemon.
+//! Output waits for the host to make space, but not for ever: if the host takes nothing for a
+//! second, output is dropped until it takes something again, so that a guest lives on without a
+//! console daemon.
 
 use core::fmt;
 use core::time::Duration;

@@ -1,11 +1,13 @@
-//! What a PVH guest does with the CPU itself: find Xen by CPUID and have it fill the hypercall page.
+//! What a PVH guest does with the CPU itself: find Xen by CPUID and have it fill the hypercall
+//! page.
 
 use core::arch::asm;
 use core::arch::x86_64::__cpuid;
 
 use crate::Error;
 
-/// Fills the hypercall page: CPUID finds Xen's leaves, the third of them names a register to write the page's address to.
+/// Fills the hypercall page: CPUID finds Xen's leaves, the third of them names a register to write
+/// the page's address to.
 pub(crate) fn fill_hypercall_page() -> Result<(), Error> {
     unsafe extern "C" {
         static hypercall_page: [u8; 4096];
@@ -18,8 +20,8 @@ pub(crate) fn fill_hypercall_page() -> Result<(), Error> {
     });
     let register = __cpuid(base.ok_or(Error::NoXen)? + 2).ebx;
     let page = (&raw const hypercall_page).expose_provenance() as u64;
-    // SAFETY: the register that Xen named takes the physical address of a page, which is the page's address here, and Xen
-    // fills it with code. Nothing else uses that page before.
+    // SAFETY: the register that Xen named takes the physical address of a page, which is the page's
+    // address here, and Xen fills it with code. Nothing else uses that page before.
     unsafe {
         asm!("wrmsr", in("ecx") register, in("eax") low(page), in("edx") low(page >> 32), options(nostack, preserves_flags));
     }

@@ -39,7 +39,8 @@ unsafe fn begin(info: usize, kind: u32) {
     // SAFETY: the caller's promise.
     unsafe { Boot::remember(info, kind) };
     if Boot::kind() == Kind::Pvh && cpu::fill_hypercall_page().is_err() {
-        // Without hypercalls there is no way to say so, nor to stop but this one: a triple fault, which ends the domain.
+        // Without hypercalls there is no way to say so, nor to stop but this one: a triple fault,
+        // which ends the domain.
         halt();
     }
 }

@@ -1,7 +1,8 @@
 //! Event channels without interrupts, and the one place where a guest waits.
 //!
-//! Every port stays masked and no upcall is ever registered: Xen only sets a port's pending bit, and SCHEDOP_poll ends
-//! when it is set. The order that loses nothing: clear the bit, look at the ring, and block only if there is nothing.
+//! Every port stays masked and no upcall is ever registered: Xen only sets a port's pending bit,
+//! and SCHEDOP_poll ends when it is set. The order that loses nothing: clear the bit, look at the
+//! ring, and block only if there is nothing.
 
 use core::time::Duration;
 
@@ -43,8 +44,8 @@ pub trait Source {
     /// Further ports of it. `ready` acknowledges what came on them.
     fn more_ports(&self, _ports: &mut Ports) {}
 
-    /// Whether there is something for the application to do now. Called after the port's event was acknowledged; it may
-    /// take what is in the ring, and must not block for long.
+    /// Whether there is something for the application to do now. Called after the port's event was
+    /// acknowledged; it may take what is in the ring, and must not block for long.
     fn ready(&mut self) -> bool;
 }
 
@@ -77,7 +78,8 @@ pub enum Wake {
 /// The sources that one wait can have.
 pub const MAX_SOURCES: usize = 8;
 
-/// The ports that one wait can have: one of each source, and those of the devices' control pages. Xen would take 128.
+/// The ports that one wait can have: one of each source, and those of the devices' control pages.
+/// Xen would take 128.
 const MAX_PORTS: usize = MAX_SOURCES + Token::COUNT as usize;
 
 /// Ports to be waited for.
@@ -128,7 +130,8 @@ impl Events {
         event::notify(port);
     }
 
-    /// Acknowledges what came on `port`; to be done before its ring is looked at. True if something came.
+    /// Acknowledges what came on `port`; to be done before its ring is looked at. True if something
+    /// came.
     pub(crate) fn clear(self, port: Port) -> bool {
         self.info.clear_bits(PENDING + port.0 as usize / 64 * 8, 1 << (port.0 % 64))
     }
@@ -138,9 +141,15 @@ impl Events {
         hypercall::poll(&[], (self.now() + duration).as_nanos());
     }
 
-    /// Blocks until `done` says so, which is asked at first and after each event on `port`, or until `patience` is over.
-    /// The clock is read only if it blocks: in a PVH guest that may be an exit to the hypervisor.
-    pub(crate) fn wait_until(self, port: Port, patience: Duration, mut done: impl FnMut() -> bool) -> Wake {
+    /// Blocks until `done` says so, which is asked at first and after each event on `port`, or
+    /// until `patience` is over. The clock is read only if it blocks: in a PVH guest that may
+    /// be an exit to the hypervisor.
+    pub(crate) fn wait_until(
+        self,
+        port: Port,
+        patience: Duration,
+        mut done: impl FnMut() -> bool,
+    ) -> Wake {
         let mut deadline = None;
         loop {
             self.clear(port);

@@ -1,8 +1,8 @@
 //! A page of another domain's, granted to us and mapped for a while.
 //!
-//! It takes the place of a window's page. For PV Xen changes the page table entry, and afterwards we put our own page back. A PVH
-//! guest gives the window's memory back to Xen once, as memory that lay under a mapping would be lost; between two mappings
-//! there is nothing at that frame.
+//! It takes the place of a window's page. For PV Xen changes the page table entry, and afterwards
+//! we put our own page back. A PVH guest gives the window's memory back to Xen once, as memory that
+//! lay under a mapping would be lost; between two mappings there is nothing at that frame.
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -14,8 +14,8 @@ use crate::hypercall::{Errno, grant, memory};
 use crate::page::SharedPage;
 use crate::window::{WRITABLE, Window};
 
-/// A place for one page of another domain's at a time: a window, and what is there. Two things, as what lies beside a window in one
-/// would have a page of its own.
+/// A place for one page of another domain's at a time: a window, and what is there. Two things, as
+/// what lies beside a window in one would have a page of its own.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ForeignWindow {
     pub(crate) window: &'static Window,
@@ -63,7 +63,12 @@ struct Place {
 impl ForeignPage {
     /// Maps what `peer` grants as `reference`, readable and writable.
     #[cfg(not(test))]
-    pub(crate) fn map(kind: Kind, window: ForeignWindow, peer: DomId, reference: u32) -> Result<Self, ForeignError> {
+    pub(crate) fn map(
+        kind: Kind,
+        window: ForeignWindow,
+        peer: DomId,
+        reference: u32,
+    ) -> Result<Self, ForeignError> {
         if window.tenancy.taken.swap(true, Ordering::Relaxed) {
             return Err(ForeignError::Taken);
         }
@@ -76,23 +81,38 @@ impl ForeignPage {
 
     /// On the host, where the unit tests run: a page that the test has granted.
     #[cfg(test)]
-    pub(crate) fn map(_: Kind, _: ForeignWindow, _: DomId, reference: u32) -> Result<Self, ForeignError> {
+    pub(crate) fn map(
+        _: Kind,
+        _: ForeignWindow,
+        _: DomId,
+        reference: u32,
+    ) -> Result<Self, ForeignError> {
         const NO_SUCH_GRANT: ForeignError = ForeignError::Xen(Errno(3));
-        Ok(ForeignPage { place: None, page: crate::test_page::granted(reference).ok_or(NO_SUCH_GRANT)? })
+        Ok(ForeignPage {
+            place: None,
+            page: crate::test_page::granted(reference).ok_or(NO_SUCH_GRANT)?,
+        })
     }
 
     #[cfg(not(test))]
-    fn map_at(kind: Kind, window: ForeignWindow, peer: DomId, reference: u32) -> Result<ForeignPage, Errno> {
+    fn map_at(
+        kind: Kind,
+        window: ForeignWindow,
+        peer: DomId,
+        reference: u32,
+    ) -> Result<ForeignPage, Errno> {
         let address = window.window.address();
         if kind == Kind::Pvh && !window.tenancy.empty.load(Ordering::Relaxed) {
-            // SAFETY: nobody has a reference to a window's page (`Window`), and nothing is mapped here (`taken`).
+            // SAFETY: nobody has a reference to a window's page (`Window`), and nothing is mapped
+            // here (`taken`).
             unsafe { memory::give_back((address / crate::page::PAGE) as u64) }?;
             window.tenancy.empty.store(true, Ordering::Relaxed);
         }
         // SAFETY: as above; addresses are physical addresses.
         let handle = unsafe { grant::map_grant(address as u64, peer.number(), reference) }?;
-        // SAFETY: aligned by its type, mapped by Xen just now, no references (`Window`). It is mapped until `drop`, and whoever
-        // has a copy of this view gives it up before (`page`).
+        // SAFETY: aligned by its type, mapped by Xen just now, no references (`Window`). It is
+        // mapped until `drop`, and whoever has a copy of this view gives it up before
+        // (`page`).
         let page = unsafe { SharedPage::new(window.window.base()) };
         Ok(ForeignPage { place: Some(Place { kind, window, handle }), page })
     }
@@ -107,7 +127,8 @@ impl Drop for ForeignPage {
     fn drop(&mut self) {
         let Some(Place { kind, window, handle }) = self.place.take() else { return };
         let address = window.window.address();
-        // SAFETY: nobody uses the view any more (`page`); nobody but this module uses a window's page.
+        // SAFETY: nobody uses the view any more (`page`); nobody but this module uses a window's
+        // page.
         if unsafe { grant::unmap_grant(address as u64, handle) }.is_err() {
             // Whatever is there now, the window is not used again.
             return;
@@ -115,8 +136,8 @@ impl Drop for ForeignPage {
         if kind == Kind::Pv
             && let Some(frame) = own_frame(address).and_then(Frame::machine_address)
         {
-            // SAFETY: the window's own page, to which nobody has a reference. If this fails nothing is there until the
-            // next mapping, and nobody looks.
+            // SAFETY: the window's own page, to which nobody has a reference. If this fails nothing
+            // is there until the next mapping, and nobody looks.
             let _ = unsafe { memory::update_va_mapping(address as u64, frame | WRITABLE) };
         }
         window.tenancy.taken.store(false, Ordering::Relaxed);

@@ -3,8 +3,9 @@
 //! ```text
 //!   offset 0  req_prod   4  req_event   8  rsp_prod   12  rsp_event   64  entries, each a request or its response
 //! ```
-//! Counters grow modulo 2^32. Ours are kept here and never read back; the backend's is checked on each use: there are never
-//! more responses than requests. Each end tells the other at which counter it wants an event.
+//! Counters grow modulo 2^32. Ours are kept here and never read back; the backend's is checked on
+//! each use: there are never more responses than requests. Each end tells the other at which
+//! counter it wants an event.
 
 use core::sync::atomic::{Ordering, fence};
 
@@ -65,7 +66,9 @@ impl<const REQUEST: usize> FrontRing<REQUEST> {
     }
 
     /// Takes a response, its first `RESPONSE` bytes.
-    pub(crate) fn pop<const RESPONSE: usize>(&mut self) -> Result<Option<[u8; RESPONSE]>, BadBackend> {
+    pub(crate) fn pop<const RESPONSE: usize>(
+        &mut self,
+    ) -> Result<Option<[u8; RESPONSE]>, BadBackend> {
         const { assert!(RESPONSE <= REQUEST) };
         if self.waiting()? == 0 {
             return Ok(None);

@@ -10,7 +10,10 @@ type Ring = FrontRing<12>;
 #[test]
 fn sizes_are_those_of_the_headers() {
     // netif_tx, netif_rx, blkif
-    assert_eq!((FrontRing::<12>::SIZE, FrontRing::<8>::SIZE, FrontRing::<112>::SIZE), (256, 256, 32));
+    assert_eq!(
+        (FrontRing::<12>::SIZE, FrontRing::<8>::SIZE, FrontRing::<112>::SIZE),
+        (256, 256, 32)
+    );
 }
 
 #[test]

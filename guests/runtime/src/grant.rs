@@ -1,7 +1,9 @@
-//! The grant table: which of our pages another domain may map or have Xen copy (grant_table.h, version 1).
+//! The grant table: which of our pages another domain may map or have Xen copy (grant_table.h,
+//! version 1).
 //!
-//! One page of it, 512 references. The table itself says which are free, as nobody but Xen and we can write it: an entry
-//! without flags. So there is nothing to keep beside it, and a reference that its peer does not let go stays taken.
+//! One page of it, 512 references. The table itself says which are free, as nobody but Xen and we
+//! can write it: an entry without flags. So there is nothing to keep beside it, and a reference
+//! that its peer does not let go stays taken.
 
 use crate::Error;
 use crate::boot::{Frame, Kind};
@@ -33,7 +35,8 @@ impl DomId {
 pub(crate) struct GrantRef(u16);
 
 impl GrantRef {
-    /// Entries that Xen keeps for the console and Xenstore; the first of them stands for no reference.
+    /// Entries that Xen keeps for the console and Xenstore; the first of them stands for no
+    /// reference.
     const RESERVED: u16 = 8;
     const COUNT: u16 = 512;
     pub(crate) const NONE: GrantRef = GrantRef(0);
@@ -93,7 +96,8 @@ impl Grants {
     pub(crate) fn grant(self, peer: DomId, frame: Frame, access: Access) -> Result<GrantRef, Full> {
         let frame = frame.number_u32().ok_or(Full)?;
         let mut references = (GrantRef::RESERVED..GrantRef::COUNT).map(GrantRef);
-        let free = references.find(|reference| self.table.load_u16(reference.flags()) == 0).ok_or(Full)?;
+        let free =
+            references.find(|reference| self.table.load_u16(reference.flags()) == 0).ok_or(Full)?;
         self.table.store_u16(free.flags() + DOMID, peer.number());
         self.table.store_u32(free.flags() + FRAME, frame);
         let flags = match access {
@@ -105,15 +109,16 @@ impl Grants {
         Ok(free)
     }
 
-    /// Ends the other domain's access. If it has the page mapped nothing changes, and the page must not be used for anything
-    /// else.
+    /// Ends the other domain's access. If it has the page mapped nothing changes, and the page must
+    /// not be used for anything else.
     pub(crate) fn end(self, reference: GrantRef) -> Result<(), InUse> {
         loop {
             let flags = self.table.load_u16(reference.flags());
             if flags & (READING | WRITING) != 0 {
                 return Err(InUse);
             }
-            // Xen may have set a flag since. It does so a few times at most: each is a mapping that starts.
+            // Xen may have set a flag since. It does so a few times at most: each is a mapping that
+            // starts.
             if self.table.replace_u16(reference.flags(), flags, 0) {
                 return Ok(());
             }

@@ -1,4 +1,5 @@
-//! What an application is handed: this guest's type, command line, console, control plane, clock and its way to wait.
+//! What an application is handed: this guest's type, command line, console, control plane, clock
+//! and its way to wait.
 
 use core::fmt;
 use core::time::Duration;
@@ -76,7 +77,9 @@ impl fmt::Display for Error {
             Error::GrantTable => f.write_str("Xen gave no grant table"),
             Error::DevicePage => f.write_str("Xen gave no device page"),
             Error::NoPlane => f.write_str("neither Xenstore nor NoXS"),
-            Error::Interrupt(errno) => write!(f, "binding the interrupt of the device page: {errno}"),
+            Error::Interrupt(errno) => {
+                write!(f, "binding the interrupt of the device page: {errno}")
+            }
             Error::Frame(frame) => write!(f, "{frame:?} cannot be mapped"),
         }
     }
@@ -97,7 +100,13 @@ impl Guest {
     pub(crate) fn open() -> Result<Guest, Error> {
         let boot = Boot::read()?;
         let info = SHARED_INFO.map_shared_info(boot.kind, boot.shared_info)?;
-        Ok(Guest { boot, events: Events::new(info), console_opened: false, plane_opened: false, devices_opened: false })
+        Ok(Guest {
+            boot,
+            events: Events::new(info),
+            console_opened: false,
+            plane_opened: false,
+            devices_opened: false,
+        })
     }
 
     /// The shared info page, for those who report a failure.
@@ -120,7 +129,8 @@ impl Guest {
         option(self.cmdline(), key)
     }
 
-    /// Opens the console. None if the toolstack gave us none, if it cannot be mapped, or if it was opened before.
+    /// Opens the console. None if the toolstack gave us none, if it cannot be mapped, or if it was
+    /// opened before.
     pub fn console(&mut self) -> Option<Console> {
         if core::mem::replace(&mut self.console_opened, true) {
             return None;
@@ -128,8 +138,8 @@ impl Guest {
         Console::open(self.events, self.boot.kind, self.boot.console()?).ok()
     }
 
-    /// Opens the control plane. None if there is neither Xenstore nor NoXS for this guest, if it cannot be mapped, or if it was opened
-    /// before.
+    /// Opens the control plane. None if there is neither Xenstore nor NoXS for this guest, if it
+    /// cannot be mapped, or if it was opened before.
     pub fn plane(&mut self) -> Option<Plane> {
         if core::mem::replace(&mut self.plane_opened, true) {
             return None;
@@ -137,7 +147,8 @@ impl Guest {
         Plane::open(self.events, &self.boot).ok()
     }
 
-    /// What devices are made with. None if the grant table cannot be mapped, or if this was asked for before.
+    /// What devices are made with. None if the grant table cannot be mapped, or if this was asked
+    /// for before.
     pub fn devices(&mut self) -> Option<Devices> {
         if core::mem::replace(&mut self.devices_opened, true) {
             return None;

@@ -1,5 +1,6 @@
-//! For a guest that means harm: its control pages as bare words, to be overwritten at will. Tests of hosts are made of this; no
-//! honest application needs it, and what is not used is not in an image.
+//! For a guest that means harm: its control pages as bare words, to be overwritten at will. Tests
+//! of hosts are made of this; no honest application needs it, and what is not used is not in an
+//! image.
 
 use noxs::device_page::Entry;
 use noxs::keys::Keys;
@@ -44,7 +45,8 @@ impl Victim {
         memory: &'static VictimMemory<N>,
         entry: Entry,
     ) -> Result<Victim, DeviceError> {
-        let backend = DomId::new(entry.device.backend.0.into()).ok_or(DeviceError::Node("backend-id"))?;
+        let backend =
+            DomId::new(entry.device.backend.0.into()).ok_or(DeviceError::Node("backend-id"))?;
         let rings = Granted::new(memory, devices.grants, backend, |_| Access::Write)?;
         let channel = Channel::open(devices.events, backend)?;
         let endpoint = noxs.open_endpoint(entry, rings.window())?;

@@ -8,20 +8,23 @@
 //! fn run(guest: Guest) -> Exit { ... }
 //! ```
 //!
-//! Layers, low to high: `page` (shared memory), `hypercall` | `boot`, `window`, `ring`, `front_ring`, `slots`, `clock`, `text` |
-//! `event`, `grant` | `channel`, `foreign` | `memory`, `console`, `store` | `plane` | `device` | `net`, `blk` | `control`, `guest`, `hostile`.
-//! `entry` and `trap` are how we get in, `report` is how we fail. The crate `noxs` has the pages of NoXS.
+//! Layers, low to high: `page` (shared memory), `hypercall` | `boot`, `window`, `ring`,
+//! `front_ring`, `slots`, `clock`, `text` | `event`, `grant` | `channel`, `foreign` | `memory`,
+//! `console`, `store` | `plane` | `device` | `net`, `blk` | `control`, `guest`, `hostile`.
+//! `entry` and `trap` are how we get in, `report` is how we fail. The crate `noxs` has the pages of
+//! NoXS.
 //!
 //! # No interrupts
-//! Events stay masked and IF stays 0 from the first instruction to the last; a guest blocks in SCHEDOP_poll and nowhere
-//! else. That is not only simple, it is needed: `core` comes compiled for Linux processes, its functions use the red zone
-//! below the stack pointer, and an interrupt handler on the same stack would overwrite it. (Exceptions do overwrite it. They
-//! do not return.) So there is one thread, nothing interrupts it, and every wait is in `event`.
+//! Events stay masked and IF stays 0 from the first instruction to the last; a guest blocks in
+//! SCHEDOP_poll and nowhere else. That is not only simple, it is needed: `core` comes compiled for
+//! Linux processes, its functions use the red zone below the stack pointer, and an interrupt
+//! handler on the same stack would overwrite it. (Exceptions do overwrite it. They do not return.)
+//! So there is one thread, nothing interrupts it, and every wait is in `event`.
 //!
 //! # Memory
-//! The image is linked at its physical address, from 0x1000 on, and brings all that it needs, in `.bss`: stack, page tables
-//! for PVH, the windows of shared pages, and the memory that an application gives its devices. There is no heap. The loader
-//! must clear `.bss` as ELF demands.
+//! The image is linked at its physical address, from 0x1000 on, and brings all that it needs, in
+//! `.bss`: stack, page tables for PVH, the windows of shared pages, and the memory that an
+//! application gives its devices. There is no heap. The loader must clear `.bss` as ELF demands.
 
 #![cfg_attr(not(test), no_std)]
 #![cfg_attr(test, allow(dead_code))]
@@ -83,8 +86,8 @@ mod test_page;
 
 /// Names the application's main function, `fn(Guest) -> Exit`, and makes the image complete.
 ///
-/// `main!(run)` reports panics and exceptions on the console. `main!(run, silent)` crashes without a word and saves about
-/// 10 KiB, which is what formatting costs.
+/// `main!(run)` reports panics and exceptions on the console. `main!(run, silent)` crashes without
+/// a word and saves about 10 KiB, which is what formatting costs.
 #[macro_export]
 macro_rules! main {
     ($run:path) => {

@@ -1,5 +1,5 @@
-//! The memory functions that the compiler calls, which no C library provides here. String instructions:
-//! nothing that the compiler could turn back into a call of the very function.
+//! The memory functions that the compiler calls, which no C library provides here. String
+//! instructions: nothing that the compiler could turn back into a call of the very function.
 
 use core::arch::asm;
 
@@ -9,7 +9,8 @@ use core::arch::asm;
 /// As in C: `count` bytes valid at both ends, no overlap.
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "C" fn memcpy(to: *mut u8, from: *const u8, count: usize) -> *mut u8 {
-    // SAFETY: the caller passes `count` readable and writable bytes; the direction flag is clear by the ABI.
+    // SAFETY: the caller passes `count` readable and writable bytes; the direction flag is clear by
+    // the ABI.
     unsafe {
         asm!("rep movsb", inout("rcx") count => _, inout("rdi") to => _, inout("rsi") from => _,
             options(nostack, preserves_flags));
@@ -24,12 +25,12 @@ pub(crate) unsafe extern "C" fn memcpy(to: *mut u8, from: *const u8, count: usiz
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "C" fn memmove(to: *mut u8, from: *const u8, count: usize) -> *mut u8 {
     if to.addr().wrapping_sub(from.addr()) >= count {
-        // SAFETY: the caller's promise; copying upwards never overwrites a byte that is still to be read,
-        // as `to` is below `from` or past its end.
+        // SAFETY: the caller's promise; copying upwards never overwrites a byte that is still to be
+        // read, as `to` is below `from` or past its end.
         return unsafe { memcpy(to, from, count) };
     }
-    // SAFETY: the caller passes `count` > 0 valid bytes; downwards, as `to` lies inside `from`'s bytes. The
-    // direction flag is clear again at the end.
+    // SAFETY: the caller passes `count` > 0 valid bytes; downwards, as `to` lies inside `from`'s
+    // bytes. The direction flag is clear again at the end.
     unsafe {
         asm!("std", "rep movsb", "cld", inout("rcx") count => _,
             inout("rdi") to.wrapping_add(count - 1) => _, inout("rsi") from.wrapping_add(count - 1) => _,

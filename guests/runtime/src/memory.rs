@@ -1,4 +1,5 @@
-//! Memory that devices share with their backends: static, page by page, and granted as long as its device exists.
+//! Memory that devices share with their backends: static, page by page, and granted as long as its
+//! device exists.
 
 use core::array;
 use core::cell::UnsafeCell;
@@ -24,7 +25,8 @@ pub struct DeviceMemory<const DEVICES: usize, const PAGES: usize> {
     taken: [AtomicBool; DEVICES],
 }
 
-// SAFETY: the pages are never touched as such, only through `SharedPage`; each set of them has one owner (`taken`).
+// SAFETY: the pages are never touched as such, only through `SharedPage`; each set of them has one
+// owner (`taken`).
 unsafe impl<const DEVICES: usize, const PAGES: usize> Sync for DeviceMemory<DEVICES, PAGES> {}
 
 impl<const DEVICES: usize, const PAGES: usize> fmt::Debug for DeviceMemory<DEVICES, PAGES> {
@@ -43,8 +45,14 @@ impl<const DEVICES: usize, const PAGES: usize> DeviceMemory<DEVICES, PAGES> {
     /// Zeroes, which cost nothing in the image's file.
     pub const fn new() -> Self {
         let taken = [const { AtomicBool::new(false) }; DEVICES];
-        let (windows, tenancies) = ([const { Window::new() }; DEVICES], [const { Tenancy::new() }; DEVICES]);
-        DeviceMemory { pages: UnsafeCell::new([[[0; PAGE]; PAGES]; DEVICES]), windows, tenancies, taken }
+        let (windows, tenancies) =
+            ([const { Window::new() }; DEVICES], [const { Tenancy::new() }; DEVICES]);
+        DeviceMemory {
+            pages: UnsafeCell::new([[[0; PAGE]; PAGES]; DEVICES]),
+            windows,
+            tenancies,
+            taken,
+        }
     }
 
     /// Takes the memory of one device, cleared, if there is any left.
@@ -54,14 +62,16 @@ impl<const DEVICES: usize, const PAGES: usize> DeviceMemory<DEVICES, PAGES> {
         let base = self.pages.get().cast::<[u8; PAGE]>().wrapping_add(device * PAGES);
         let pages = array::from_fn(|index| {
             let page = NonNull::new(base.wrapping_add(index)).unwrap_or(NonNull::dangling());
-            // SAFETY: a page of this static, aligned by its type, and in bounds as `device` and `index` are; mapped for
-            // good, no references (`Sync`). A static's address is not null.
+            // SAFETY: a page of this static, aligned by its type, and in bounds as `device` and
+            // `index` are; mapped for good, no references (`Sync`). A static's address
+            // is not null.
             unsafe { SharedPage::new(page.cast()) }
         });
         for page in pages {
             page.clear();
         }
-        let window = ForeignWindow { window: &self.windows[device], tenancy: &self.tenancies[device] };
+        let window =
+            ForeignWindow { window: &self.windows[device], tenancy: &self.tenancies[device] };
         Some((pages, window, &self.taken[device]))
     }
 }
@@ -75,8 +85,8 @@ pub(crate) enum MemoryError {
     Grants,
 }
 
-/// The memory of one device, granted to its backend. Dropping it ends the grants; if the backend has a page mapped still,
-/// the memory is not used again.
+/// The memory of one device, granted to its backend. Dropping it ends the grants; if the backend
+/// has a page mapped still, the memory is not used again.
 #[derive(Debug)]
 pub(crate) struct Granted<const PAGES: usize> {
     grants: Grants,
@@ -97,10 +107,12 @@ impl<const PAGES: usize> Granted<PAGES> {
         access: impl Fn(usize) -> Access,
     ) -> Result<Self, MemoryError> {
         let (pages, window, taken) = memory.take().ok_or(MemoryError::Taken)?;
-        let mut granted = Granted { grants, pages, count: 0, references: [GrantRef::NONE; PAGES], window, taken };
+        let mut granted =
+            Granted { grants, pages, count: 0, references: [GrantRef::NONE; PAGES], window, taken };
         for (index, page) in pages.iter().enumerate() {
             let frame = own_frame(*page).ok_or(MemoryError::Grants)?;
-            granted.references[index] = grants.grant(peer, frame, access(index)).map_err(|_| MemoryError::Grants)?;
+            granted.references[index] =
+                grants.grant(peer, frame, access(index)).map_err(|_| MemoryError::Grants)?;
             granted.count += 1;
         }
         Ok(granted)

@@ -1,9 +1,10 @@
-//! A page that somebody else can write at any time: the only way in which this crate touches shared memory.
+//! A page that somebody else can write at any time: the only way in which this crate touches shared
+//! memory.
 //!
-//! Every access is one volatile or atomic operation on a raw pointer, checked to lie inside the page, and
-//! gives out a copy. So a peer that changes the page under us can make us read a different value, never
-//! break a Rust rule. Neighbours: `window` and `memory` make pages, `ring`, `front_ring`, `grant`, `event` and `clock` read
-//! and write them.
+//! Every access is one volatile or atomic operation on a raw pointer, checked to lie inside the
+//! page, and gives out a copy. So a peer that changes the page under us can make us read a
+//! different value, never break a Rust rule. Neighbours: `window` and `memory` make pages, `ring`,
+//! `front_ring`, `grant`, `event` and `clock` read and write them.
 
 use core::arch::asm;
 use core::ptr::NonNull;
@@ -26,8 +27,8 @@ unsafe impl Send for SharedPage {}
 
 impl SharedPage {
     /// # Safety
-    /// `base` is page aligned, its 4096 bytes are mapped readable and writable for the rest of the program, and no
-    /// reference to them exists or will.
+    /// `base` is page aligned, its 4096 bytes are mapped readable and writable for the rest of the
+    /// program, and no reference to them exists or will.
     pub(crate) const unsafe fn new(base: NonNull<u8>) -> Self {
         SharedPage { base }
     }
@@ -52,7 +53,8 @@ impl SharedPage {
         self.word16(offset).store(value, Ordering::Release);
     }
 
-    /// Changes the 16-bit word at `offset` from `old` to `new`; false if it is not `old`. A full barrier.
+    /// Changes the 16-bit word at `offset` from `old` to `new`; false if it is not `old`. A full
+    /// barrier.
     pub(crate) fn replace_u16(self, offset: usize, old: u16, new: u16) -> bool {
         self.word16(offset).compare_exchange(old, new, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
@@ -67,7 +69,8 @@ impl SharedPage {
         self.word64(offset).store(value, Ordering::Release);
     }
 
-    /// Clears the bits of `mask` in the 64-bit word at `offset`; a full barrier. True if one of them was set.
+    /// Clears the bits of `mask` in the 64-bit word at `offset`; a full barrier. True if one of
+    /// them was set.
     pub(crate) fn clear_bits(self, offset: usize, mask: u64) -> bool {
         self.word64(offset).fetch_and(!mask, Ordering::SeqCst) & mask != 0
     }
@@ -91,19 +94,22 @@ impl SharedPage {
 
     fn word16(&self, offset: usize) -> &AtomicU16 {
         let word = self.at(offset, 2, 2).cast::<u16>();
-        // SAFETY: inside the page and aligned (`at`), mapped for good (`new`); all accesses of this program are atomic.
+        // SAFETY: inside the page and aligned (`at`), mapped for good (`new`); all accesses of this
+        // program are atomic.
         unsafe { AtomicU16::from_ptr(word) }
     }
 
     fn word32(&self, offset: usize) -> &AtomicU32 {
         let word = self.at(offset, 4, 4).cast::<u32>();
-        // SAFETY: inside the page and aligned (`at`), mapped for good (`new`); all accesses of this program are atomic.
+        // SAFETY: inside the page and aligned (`at`), mapped for good (`new`); all accesses of this
+        // program are atomic.
         unsafe { AtomicU32::from_ptr(word) }
     }
 
     fn word64(&self, offset: usize) -> &AtomicU64 {
         let word = self.at(offset, 8, 8).cast::<u64>();
-        // SAFETY: inside the page and aligned (`at`), mapped for good (`new`); all accesses of this program are atomic.
+        // SAFETY: inside the page and aligned (`at`), mapped for good (`new`); all accesses of this
+        // program are atomic.
         unsafe { AtomicU64::from_ptr(word) }
     }
 
@@ -113,7 +119,10 @@ impl SharedPage {
     }
 
     fn at(self, offset: usize, length: usize, align: usize) -> *mut u8 {
-        assert!(offset <= PAGE && length <= PAGE - offset && offset.is_multiple_of(align), "outside of a shared page");
+        assert!(
+            offset <= PAGE && length <= PAGE - offset && offset.is_multiple_of(align),
+            "outside of a shared page"
+        );
         self.base.as_ptr().wrapping_add(offset)
     }
 }
@@ -139,11 +148,12 @@ impl Store for SharedPage {
     }
 }
 
-/// Copies between a shared page and private memory. In assembly, since the compiler must not assume that the shared
-/// end stays as it is, nor read it twice.
+/// Copies between a shared page and private memory. In assembly, since the compiler must not assume
+/// that the shared end stays as it is, nor read it twice.
 fn copy(to: *mut u8, from: *const u8, length: usize) {
-    // SAFETY: the callers pass `length` bytes inside a page (`at`) and a slice of that length; they do not overlap,
-    // as no reference into a shared page exists (`new`). The direction flag is clear by the ABI.
+    // SAFETY: the callers pass `length` bytes inside a page (`at`) and a slice of that length; they
+    // do not overlap, as no reference into a shared page exists (`new`). The direction flag is
+    // clear by the ABI.
     unsafe {
         asm!("rep movsb", inout("rcx") length => _, inout("rdi") to => _, inout("rsi") from => _,
             options(nostack, preserves_flags));

@@ -23,8 +23,8 @@ pub fn crash() -> ! {
     shutdown(Reason::Crash)
 }
 
-/// Opens a console of its own, as whoever has the other can no more use it, lets `report` write, and crashes. A failure on
-/// the way is a crash at once.
+/// Opens a console of its own, as whoever has the other can no more use it, lets `report` write,
+/// and crashes. A failure on the way is a crash at once.
 pub(crate) fn crash_with(report: impl FnOnce(&mut Console, SharedPage)) -> ! {
     if !REPORTING.swap(true, Ordering::Relaxed)
         && let Ok(mut guest) = Guest::open()

@@ -1,7 +1,8 @@
 //! Byte rings: the layout that the console and Xenstore share (io/console.h, io/xs_wire.h).
 //!
-//! Two counters that only grow, modulo 2^32, one written by each end, and a power of two of bytes. Our own counter is
-//! kept here and never read back from the page; the peer's is checked on each use.
+//! Two counters that only grow, modulo 2^32, one written by each end, and a power of two of bytes.
+//! Our own counter is kept here and never read back from the page; the peer's is checked on each
+//! use.
 
 use crate::page::{PAGE, SharedPage};
 
@@ -114,7 +115,10 @@ fn distance(consumer: u32, producer: u32, size: u32) -> Result<u32, BadIndex> {
     if queued <= size { Ok(queued) } else { Err(BadIndex) }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "a length in a ring is at most the ring's size, a u32")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a length in a ring is at most the ring's size, a u32"
+)]
 fn advance(index: u32, length: usize) -> u32 {
     index.wrapping_add(length as u32)
 }

@@ -1,4 +1,5 @@
-//! Text in Xenstore and in control pages: paths and numbers that we put together, numbers that others wrote.
+//! Text in Xenstore and in control pages: paths and numbers that we put together, numbers that
+//! others wrote.
 
 use core::fmt::{self, Write};
 use core::str;
@@ -35,7 +36,8 @@ impl<const N: usize> Write for Text<N> {
     }
 }
 
-/// A number as decimal digits. `Text` could do it, too; this is for guests that are too small for `fmt`.
+/// A number as decimal digits. `Text` could do it, too; this is for guests that are too small for
+/// `fmt`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Decimal {
     bytes: [u8; 10],
@@ -78,7 +80,8 @@ pub(crate) fn mac(bytes: &[u8]) -> Option<[u8; 6]> {
     let mut pairs = bytes.split(|&byte| byte == b':');
     for place in &mut address {
         let &[high, low] = pairs.next()? else { return None };
-        let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+        let digit =
+            |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
         *place = digit(high)? << 4 | digit(low)?;
     }
     pairs.next().is_none().then_some(address)
@@ -100,7 +103,9 @@ mod tests {
 
     #[test]
     fn texts_have_an_end() {
-        let text = |number: u32| Text::<6>::new(format_args!("abc{number}")).map(|text| text.as_str().to_owned());
+        let text = |number: u32| {
+            Text::<6>::new(format_args!("abc{number}")).map(|text| text.as_str().to_owned())
+        };
         assert_eq!(text(123).as_deref(), Some("abc123"));
         assert_eq!(text(1234), None);
     }
@@ -118,9 +123,14 @@ mod tests {
     #[test]
     fn addresses() {
         assert_eq!(mac(b"00:16:3e:0A:ff:13"), Some([0, 0x16, 0x3e, 10, 255, 0x13]));
-        for wrong in
-            ["", "00:16:3e:0a:ff", "00:16:3e:0a:ff:13:14", "0:16:3e:0a:ff:13", "00:16:3e:0a:ff:1g", "+0:16:3e:0a:ff:13"]
-        {
+        for wrong in [
+            "",
+            "00:16:3e:0a:ff",
+            "00:16:3e:0a:ff:13:14",
+            "0:16:3e:0a:ff:13",
+            "00:16:3e:0a:ff:1g",
+            "+0:16:3e:0a:ff:13",
+        ] {
             assert_eq!(mac(wrong.as_bytes()), None, "{wrong}");
         }
     }

@@ -59,9 +59,15 @@ fn install_pv(stubs: u64) {
     const FLAT_KERNEL_CS: u16 = 0xe033;
     let mut table = [TrapInfo { vector: 0, flags: 0, cs: 0, address: 0 }; VECTORS as usize + 1];
     for (line, vector) in table.iter_mut().zip(0..VECTORS) {
-        *line = TrapInfo { vector, flags: 0, cs: FLAT_KERNEL_CS, address: stubs + u64::from(vector) * STUB };
+        *line = TrapInfo {
+            vector,
+            flags: 0,
+            cs: FLAT_KERNEL_CS,
+            address: stubs + u64::from(vector) * STUB,
+        };
     }
-    // SAFETY: the stubs take what Xen pushes for the vector of their line. A failure leaves exceptions unreported.
+    // SAFETY: the stubs take what Xen pushes for the vector of their line. A failure leaves
+    // exceptions unreported.
     let _ = unsafe { set_trap_table(&table) };
 }
 
@@ -80,8 +86,11 @@ fn install_pvh(stubs: u64) {
     let mut pointer = [0; 10];
     pointer[..2].copy_from_slice(&511u16.to_le_bytes());
     pointer[2..].copy_from_slice(&base);
-    // SAFETY: a table of 32 gates whose stubs take what the CPU pushes; it lives as long as the program.
-    unsafe { asm!("lidt ({})", in(reg) &raw const pointer, options(att_syntax, nostack, preserves_flags)) };
+    // SAFETY: a table of 32 gates whose stubs take what the CPU pushes; it lives as long as the
+    // program.
+    unsafe {
+        asm!("lidt ({})", in(reg) &raw const pointer, options(att_syntax, nostack, preserves_flags))
+    };
 }
 
 /// Where the stubs end.
@@ -93,13 +102,18 @@ extern "C" fn trap_report(frame: &Frame) -> ! {
         Kind::Pvh => {
             let address: u64;
             // SAFETY: reading CR2 changes nothing, and a PVH guest's kernel may.
-            unsafe { asm!("mov %cr2, {}", out(reg) address, options(att_syntax, nomem, nostack, preserves_flags)) };
+            unsafe {
+                asm!("mov %cr2, {}", out(reg) address, options(att_syntax, nomem, nostack, preserves_flags))
+            };
             Some(address)
         }
     };
     crash_with(|console, info| {
         let fault = fault.unwrap_or_else(|| info.load_u64(16));
         let Frame { vector, error, rip, rsp, .. } = frame;
-        let _ = write!(console, "exception {vector}, error {error:#x}, at {rip:#x}, stack {rsp:#x}, cr2 {fault:#x}");
+        let _ = write!(
+            console,
+            "exception {vector}, error {error:#x}, at {rip:#x}, stack {rsp:#x}, cr2 {fault:#x}"
+        );
     })
 }

@@ -1,8 +1,9 @@
 //! Where shared pages appear in the guest's memory.
 //!
-//! The shared info page, the grant table, the device page, each control page, and for PV each ring, takes the place of a page of
-//! our own image. PVH reaches its rings where they are: the first and the fourth GiB are mapped one to one (entry.s). All but
-//! the control pages, which `foreign` maps and unmaps, stay for good.
+//! The shared info page, the grant table, the device page, each control page, and for PV each ring,
+//! takes the place of a page of our own image. PVH reaches its rings where they are: the first and
+//! the fourth GiB are mapped one to one (entry.s). All but the control pages, which `foreign` maps
+//! and unmaps, stay for good.
 
 use core::cell::UnsafeCell;
 use core::ptr::NonNull;
@@ -15,7 +16,8 @@ use crate::hypercall::grant::grant_table_frame;
 use crate::hypercall::memory::{self, Space, add_to_physmap, update_va_mapping};
 use crate::page::{PAGE, SharedPage};
 
-/// Rights of a PV guest's page: present, writable, user (its kernel runs in ring 3), accessed, dirty.
+/// Rights of a PV guest's page: present, writable, user (its kernel runs in ring 3), accessed,
+/// dirty.
 pub(crate) const WRITABLE: u64 = 0x67;
 /// Present, user, accessed.
 const READABLE: u64 = 0x25;
@@ -25,7 +27,8 @@ const READABLE: u64 = 0x25;
 #[derive(Debug)]
 pub(crate) struct Window(UnsafeCell<[u8; PAGE]>);
 
-// SAFETY: the contents are never touched as such; whoever maps something there does it through `SharedPage`.
+// SAFETY: the contents are never touched as such; whoever maps something there does it through
+// `SharedPage`.
 unsafe impl Sync for Window {}
 
 impl Window {
@@ -43,7 +46,11 @@ impl Window {
     }
 
     /// Maps the shared info page here. `frame` is its machine frame, for PV.
-    pub(crate) fn map_shared_info(&'static self, kind: Kind, frame: Frame) -> Result<SharedPage, Error> {
+    pub(crate) fn map_shared_info(
+        &'static self,
+        kind: Kind,
+        frame: Frame,
+    ) -> Result<SharedPage, Error> {
         match kind {
             Kind::Pv => self.map_machine_frame(frame, WRITABLE),
             Kind::Pvh => self.map_space(Space::SharedInfo),
@@ -54,7 +61,8 @@ impl Window {
     pub(crate) fn map_grant_table(&'static self, kind: Kind) -> Result<SharedPage, Error> {
         match kind {
             Kind::Pv => {
-                let frame = Frame::new(grant_table_frame().map_err(Error::Map)?).ok_or(Error::GrantTable)?;
+                let frame = Frame::new(grant_table_frame().map_err(Error::Map)?)
+                    .ok_or(Error::GrantTable)?;
                 self.map_machine_frame(frame, WRITABLE)
             }
             Kind::Pvh => self.map_space(Space::GrantTable),
@@ -67,8 +75,9 @@ impl Window {
             Kind::Pv => self.map_machine_frame(frame, WRITABLE),
             Kind::Pvh => {
                 let base = frame.identity_address().ok_or(Error::Frame(frame))?;
-                // SAFETY: aligned, as it comes from a frame number; mapped for good by entry.s; Xen's parameter says that
-                // this page is a ring, so it is none of the image's.
+                // SAFETY: aligned, as it comes from a frame number; mapped for good by entry.s;
+                // Xen's parameter says that this page is a ring, so it is none of
+                // the image's.
                 Ok(unsafe { SharedPage::new(base) })
             }
         }
@@ -80,27 +89,33 @@ impl Window {
         if kind == Kind::Pvh {
             map.frame = (self.address() / PAGE) as u64;
         }
-        // SAFETY: nobody has a reference to this window's page (`Window`); addresses are physical addresses.
+        // SAFETY: nobody has a reference to this window's page (`Window`); addresses are physical
+        // addresses.
         unsafe { memory::noxs(&mut map) }.map_err(Error::Map)?;
         match kind {
-            Kind::Pv => self.map_machine_frame(Frame::new(map.frame).ok_or(Error::DevicePage)?, READABLE),
-            // SAFETY: aligned by its type, mapped for good by Xen's page above, no references (`Window`); whoever
-            // gets this reads only.
+            Kind::Pv => {
+                self.map_machine_frame(Frame::new(map.frame).ok_or(Error::DevicePage)?, READABLE)
+            }
+            // SAFETY: aligned by its type, mapped for good by Xen's page above, no references
+            // (`Window`); whoever gets this reads only.
             Kind::Pvh => Ok(unsafe { SharedPage::new(self.base()) }),
         }
     }
 
     fn map_space(&'static self, space: Space) -> Result<SharedPage, Error> {
         let gfn = self.address() / PAGE;
-        // SAFETY: nobody has a reference to this window's page (`Window`); addresses are physical addresses.
+        // SAFETY: nobody has a reference to this window's page (`Window`); addresses are physical
+        // addresses.
         unsafe { add_to_physmap(space, gfn as u64) }.map_err(Error::Map)?;
-        // SAFETY: aligned by its type, mapped for good by Xen's page above, no references (`Window`).
+        // SAFETY: aligned by its type, mapped for good by Xen's page above, no references
+        // (`Window`).
         Ok(unsafe { SharedPage::new(self.base()) })
     }
 
     fn map_machine_frame(&'static self, frame: Frame, rights: u64) -> Result<SharedPage, Error> {
         let entry = frame.machine_address().ok_or(Error::Frame(frame))? | rights;
-        // SAFETY: nobody has a reference to this window's page (`Window`); Xen checks that the frame may be mapped.
+        // SAFETY: nobody has a reference to this window's page (`Window`); Xen checks that the
+        // frame may be mapped.
         unsafe { update_va_mapping(self.address() as u64, entry) }.map_err(Error::Map)?;
         // SAFETY: aligned by its type, mapped for good just now, no references (`Window`).
         Ok(unsafe { SharedPage::new(self.base()) })

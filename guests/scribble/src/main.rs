@@ -1,5 +1,5 @@
-//! A guest that means harm: it breaks every rule of the control pages, and takes no notice of what it is asked for. What it does
-//! harm to is its host's; a host that goes on undisturbed has passed.
+//! A guest that means harm: it breaks every rule of the control pages, and takes no notice of what
+//! it is asked for. What it does harm to is its host's; a host that goes on undisturbed has passed.
 
 #![no_std]
 #![no_main]
@@ -73,7 +73,9 @@ struct Plan {
 
 impl Plan {
     fn read(guest: &Guest, console: &mut Option<Console>) -> Plan {
-        let number = |key, default| guest.option(key).and_then(|value| value.parse().ok()).unwrap_or(default);
+        let number = |key, default| {
+            guest.option(key).and_then(|value| value.parse().ok()).unwrap_or(default)
+        };
         let mut plan = Plan {
             modes: [None; Mode::ALL.len()],
             class: guest.option("class"),
@@ -141,7 +143,8 @@ impl Plan {
                 say(console, format_args!("{steps} steps\n"));
             }
             // A guest that does no harm sleeps between its looks.
-            let idle = self.modes.iter().all(Option::is_none) || victims.iter().all(Option::is_none);
+            let idle =
+                self.modes.iter().all(Option::is_none) || victims.iter().all(Option::is_none);
             let pause = if idle { Duration::from_millis(100) } else { self.pause };
             guest.wait(&mut [noxs], Some(now + pause));
             if noxs.take_fired(WATCH) {
@@ -167,8 +170,12 @@ fn look_around(
     }
     for entry in Victim::entries(noxs) {
         let device = entry.device;
-        let known = |victim: &Option<Victim>| victim.as_ref().is_some_and(|victim| *victim.entry() == entry);
-        if victims.iter().any(known) || plan.class.is_some_and(|class| class != device.class.as_str()) {
+        let known = |victim: &Option<Victim>| {
+            victim.as_ref().is_some_and(|victim| *victim.entry() == entry)
+        };
+        if victims.iter().any(known)
+            || plan.class.is_some_and(|class| class != device.class.as_str())
+        {
             continue;
         }
         let Some(place) = victims.iter_mut().find(|victim| victim.is_none()) else { break };

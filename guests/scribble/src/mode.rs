@@ -30,7 +30,8 @@ pub(crate) enum Mode {
 }
 
 impl Mode {
-    pub(crate) const ALL: [Mode; 6] = [Mode::Page, Mode::Keys, Mode::Odd, Mode::States, Mode::Storm, Mode::Rings];
+    pub(crate) const ALL: [Mode; 6] =
+        [Mode::Page, Mode::Keys, Mode::Odd, Mode::States, Mode::Storm, Mode::Rings];
 
     pub(crate) fn parse(name: &str) -> Option<Mode> {
         Mode::ALL.into_iter().find(|mode| mode.name() == name)
@@ -75,7 +76,8 @@ fn keys(victim: &Victim, random: &mut Random) {
     let sequence = victim.peek(SEQUENCE);
     victim.poke(SEQUENCE, sequence | 1);
     for word in 0..random.below(WORDS - KEYS) {
-        // Now and then something like the head of an entry: a short key, a value that is short or not.
+        // Now and then something like the head of an entry: a short key, a value that is short or
+        // not.
         let head = random.word() & 0x0f | (random.nasty() & 0xffff) << 16;
         let text = random.word() & 0x1f1f_1f1f | 0x6060_6060;
         victim.poke(KEYS + word, random.pick(&[head, text, text, text]));
@@ -120,7 +122,11 @@ fn rings(victim: &mut Victim, random: &mut Random) {
     }
     for _ in 0..6 {
         let name = random.pick(&NAMES);
-        let real = if name.contains("event") { victim.port().number() } else { victim.ring(random.below(RINGS)) };
+        let real = if name.contains("event") {
+            victim.port().number()
+        } else {
+            victim.ring(random.below(RINGS))
+        };
         match random.below(6) {
             0 => victim.set(name, b"x86_64-abi"),
             1 => victim.set(name, &[b'9'; 40]),

@@ -30,8 +30,26 @@ impl Random {
 
     /// Mostly numbers at which something ends.
     pub(crate) fn nasty(&mut self) -> u32 {
-        const EDGES: [u32; 18] =
-            [0, 1, 2, 3, 4, 5, 63, 64, 512, 513, 1464, 2551, 2552, 2553, 4096, 0x7fff_ffff, 0x8000_0000, u32::MAX];
+        const EDGES: [u32; 18] = [
+            0,
+            1,
+            2,
+            3,
+            4,
+            5,
+            63,
+            64,
+            512,
+            513,
+            1464,
+            2551,
+            2552,
+            2553,
+            4096,
+            0x7fff_ffff,
+            0x8000_0000,
+            u32::MAX,
+        ];
         if self.below(4) == 0 { self.word() } else { self.pick(&EDGES) }
     }
 }

@@ -1,4 +1,5 @@
-//! A kernel image from any bytes, for both types of guest: no panic, and no memory beyond the bound.
+//! A kernel image from any bytes, for both types of guest: no panic, and no memory beyond the
+//! bound.
 
 #![no_main]
 

@@ -4,13 +4,14 @@ use super::{AcpiTables, BASE};
 use crate::id::{KiB, PAGE_SIZE};
 
 const FOUR_GIB: u64 = 1 << 32;
-/// `X86_HVM_NR_SPECIAL_PAGES` and `X86_HVM_END_SPECIAL_REGION` in tools/include/xenguest.h: the pages of Xenstore,
-/// console and the like, which libxenguest puts below 4 GiB.
+/// `X86_HVM_NR_SPECIAL_PAGES` and `X86_HVM_END_SPECIAL_REGION` in tools/include/xenguest.h: the
+/// pages of Xenstore, console and the like, which libxenguest puts below 4 GiB.
 const SPECIAL_PAGES: u64 = 8;
 const SPECIAL_END: u64 = 0xff000 * PAGE_SIZE;
 const SPECIAL_START: u64 = SPECIAL_END - SPECIAL_PAGES * PAGE_SIZE;
 
-/// The type of a range in the map: `E820_` of Xen and the address range types of the ACPI specification, section 15.
+/// The type of a range in the map: `E820_` of Xen and the address range types of the ACPI
+/// specification, section 15.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum MemoryKind {
     /// Memory.
@@ -45,8 +46,9 @@ pub(crate) struct MemoryRange {
 
 /// How a PVH guest's memory is laid out: from 0 up to a hole below 4 GiB, the rest from 4 GiB on.
 ///
-/// The hole takes in the ACPI tables, the local APIC at 0xfee00000 and the special pages, as in libxl. All are
-/// bytes, in the units of the fields of `struct xc_dom_image` that they are named after.
+/// The hole takes in the ACPI tables, the local APIC at 0xfee00000 and the special pages, as in
+/// libxl. All are bytes, in the units of the fields of `struct xc_dom_image` that they are named
+/// after.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct PvhMemory {
     /// The address behind the memory that lies below 4 GiB.
@@ -75,8 +77,8 @@ impl PvhMemory {
 
     /// The map for the guest: ascending ranges of whole pages that do not overlap.
     ///
-    /// The entries of `domain_construct_memmap` in tools/libs/light/libxl_x86.c, except that the page of a low RSDP
-    /// is taken out of the memory around it.
+    /// The entries of `domain_construct_memmap` in tools/libs/light/libxl_x86.c, except that the
+    /// page of a low RSDP is taken out of the memory around it.
     pub(crate) fn map(&self, acpi: &AcpiTables) -> Vec<MemoryRange> {
         let mut map = Vec::with_capacity(6);
         let mut push = |kind, start: u64, end: u64| {

@@ -1,8 +1,9 @@
 //! The ACPI tables and the memory map of a PVH guest.
 //!
-//! A PVH guest has no firmware. It learns its processors from an ACPI MADT and its memory from a map, both of which
-//! its builder makes: [`AcpiTables`] and [`PvhMemory`]. libxl has libacpi for the first, which is no library that
-//! can be linked; these tables are written after the ACPI specification, version 5.1, and hold less.
+//! A PVH guest has no firmware. It learns its processors from an ACPI MADT and its memory from a
+//! map, both of which its builder makes: [`AcpiTables`] and [`PvhMemory`]. libxl has libacpi for
+//! the first, which is no library that can be linked; these tables are written after the ACPI
+//! specification, version 5.1, and hold less.
 //!
 //! ```text
 //! BASE = 0xfc000000                             one page, of type ACPI in the map
@@ -16,35 +17,38 @@
 //! ```
 //!
 //! What a guest reads there:
-//! - FADT: a hardware-reduced platform, which has no ACPI registers, no power management timer, no 8042, no VGA and
-//!   no CMOS clock. That is what Xen emulates for PVH: a local APIC and nothing else. (libxl announces PM1 registers
-//!   that do not answer.)
-//! - MADT: one local APIC for each vcpu, with the vcpu's number as its processor UID (Linux makes its hypercalls
-//!   with it) and twice the number as its APIC id (`VLAPIC_ID` in Xen's arch/x86/hvm/vlapic.c).
-//! - DSDT: an empty scope. It has no `\_S5`: a guest powers off by `SCHEDOP_shutdown` or by halting all its vcpus,
-//!   and a `\_S5` would send it to a register that is not there. It has no processor objects, as vcpus are not
-//!   hotplugged by ACPI.
+//! - FADT: a hardware-reduced platform, which has no ACPI registers, no power management timer, no
+//!   8042, no VGA and no CMOS clock. That is what Xen emulates for PVH: a local APIC and nothing
+//!   else. (libxl announces PM1 registers that do not answer.)
+//! - MADT: one local APIC for each vcpu, with the vcpu's number as its processor UID (Linux makes
+//!   its hypercalls with it) and twice the number as its APIC id (`VLAPIC_ID` in Xen's
+//!   arch/x86/hvm/vlapic.c).
+//! - DSDT: an empty scope. It has no `\_S5`: a guest powers off by `SCHEDOP_shutdown` or by halting
+//!   all its vcpus, and a `\_S5` would send it to a register that is not there. It has no processor
+//!   objects, as vcpus are not hotplugged by ACPI.
 //!
 //! # Handing them to libxenguest
 //!
-//! Read in Xen 4.17: tools/libs/guest/xg_dom_core.c (`xc_dom_load_acpi`) and xg_dom_x86.c (`meminit_hvm`,
-//! `alloc_magic_pages_hvm`, `bootlate_hvm`); tools/libs/light/libxl_dom.c (`libxl__build_hvm`) and libxl_x86.c
-//! (`domain_construct_memmap`).
-//! 1. Before `xc_dom_mem_init` and `xc_dom_boot_mem_init`: `container_type = XC_DOM_HVM_CONTAINER`, and
-//!    `lowmem_end`, `highmem_end`, `mmio_start` and `mmio_size` from the fields of [`PvhMemory`]; `vga_hole_size =
-//!    0`, `device_model = false`.
-//! 2. The domain may have ten more pages than the guest's memory (`xc_domain_setmaxmem`): libxenguest populates eight
-//!    special pages and the pages of the tables on top. Without them it takes pages from the guest, by code that
-//!    confuses bytes and pages.
-//! 3. After `xc_dom_parse_image`, when [`XenNotes::needs_low_rsdp`](crate::image::XenNotes::needs_low_rsdp) is
-//!    known, and before `xc_dom_build_image`: for the i-th of [`AcpiTables::modules`], `acpi_modules[i].data`,
-//!    `.length` and `.guest_addr_out` (its address). The first starts with the RSDP: `bootlate_hvm` writes its
-//!    address into the start info. libxenguest neither copies nor frees the data before `xc_dom_build_image`, which
-//!    copies it into the guest: the tables must live until that has returned.
-//! 4. Also before `xc_dom_build_image`, which makes room for the map: `e820` and `e820_entries` from
-//!    [`PvhMemory::map`]. libxenguest does not free it; it must live until `xc_dom_boot_image` has returned. The
-//!    same entries go to `xc_domain_set_memory_map`: kernels that read no map in the start info
-//!    ask Xen with `XENMEM_memory_map`.
+//! Read in Xen 4.17: tools/libs/guest/xg_dom_core.c (`xc_dom_load_acpi`) and xg_dom_x86.c
+//! (`meminit_hvm`, `alloc_magic_pages_hvm`, `bootlate_hvm`); tools/libs/light/libxl_dom.c
+//! (`libxl__build_hvm`) and libxl_x86.c (`domain_construct_memmap`).
+//! 1. Before `xc_dom_mem_init` and `xc_dom_boot_mem_init`: `container_type = XC_DOM_HVM_CONTAINER`,
+//!    and `lowmem_end`, `highmem_end`, `mmio_start` and `mmio_size` from the fields of
+//!    [`PvhMemory`]; `vga_hole_size = 0`, `device_model = false`.
+//! 2. The domain may have ten more pages than the guest's memory (`xc_domain_setmaxmem`):
+//!    libxenguest populates eight special pages and the pages of the tables on top. Without them it
+//!    takes pages from the guest, by code that confuses bytes and pages.
+//! 3. After `xc_dom_parse_image`, when
+//!    [`XenNotes::needs_low_rsdp`](crate::image::XenNotes::needs_low_rsdp) is known, and before
+//!    `xc_dom_build_image`: for the i-th of [`AcpiTables::modules`], `acpi_modules[i].data`,
+//!    `.length` and `.guest_addr_out` (its address). The first starts with the RSDP: `bootlate_hvm`
+//!    writes its address into the start info. libxenguest neither copies nor frees the data before
+//!    `xc_dom_build_image`, which copies it into the guest: the tables must live until that has
+//!    returned.
+//! 4. Also before `xc_dom_build_image`, which makes room for the map: `e820` and `e820_entries`
+//!    from [`PvhMemory::map`]. libxenguest does not free it; it must live until `xc_dom_boot_image`
+//!    has returned. The same entries go to `xc_domain_set_memory_map`: kernels that read no map in
+//!    the start info ask Xen with `XENMEM_memory_map`.
 
 mod memory;
 mod table;
@@ -55,7 +59,8 @@ mod tests;
 pub(crate) use self::memory::PvhMemory;
 use self::table::{Table, sum_to_zero};
 
-/// Where libxl puts the tables of a PVH guest (`ACPI_INFO_PHYSICAL_ADDRESS` in tools/libs/light/libxl_arch.h).
+/// Where libxl puts the tables of a PVH guest (`ACPI_INFO_PHYSICAL_ADDRESS` in
+/// tools/libs/light/libxl_arch.h).
 pub(crate) const BASE: u64 = 0xfc00_0000;
 /// Where a kernel searches that ignores the address in the start info: the end of the BIOS area.
 const LOW_RSDP: u64 = 0x10_0000 - RSDP_ROOM;
@@ -85,9 +90,9 @@ pub(crate) struct AcpiTables {
 }
 
 impl AcpiTables {
-    /// Tables for that many vcpus, of which there are 1 to 128 ([`Vcpus`](crate::config::Vcpus) sees to it; more get
-    /// no entry). `low_rsdp` is for kernels whose [`needs_low_rsdp`](crate::image::XenNotes::needs_low_rsdp) says
-    /// so.
+    /// Tables for that many vcpus, of which there are 1 to 128 ([`Vcpus`](crate::config::Vcpus)
+    /// sees to it; more get no entry). `low_rsdp` is for kernels whose
+    /// [`needs_low_rsdp`](crate::image::XenNotes::needs_low_rsdp) says so.
     pub(crate) fn new(vcpus: u32, low_rsdp: bool) -> Self {
         let mut blob = Blob { base: BASE, bytes: Vec::new() };
         if !low_rsdp {
@@ -101,7 +106,9 @@ impl AcpiTables {
         let mut modules = vec![AcpiModule { address: BASE, bytes: blob.bytes }];
         if low_rsdp {
             modules.insert(0, AcpiModule { address: LOW_RSDP, bytes: rsdp.to_vec() });
-        } else if let Some(room) = modules.first_mut().and_then(|module| module.bytes.first_chunk_mut()) {
+        } else if let Some(room) =
+            modules.first_mut().and_then(|module| module.bytes.first_chunk_mut())
+        {
             *room = rsdp;
         }
         Self { modules }
@@ -159,7 +166,8 @@ fn xsdt(tables: &[u64]) -> Vec<u8> {
 fn fadt(dsdt: u64) -> Vec<u8> {
     /// IAPC_BOOT_ARCH: no VGA (2), no CMOS clock (5).
     const BOOT_ARCH: u16 = 1 << 2 | 1 << 5;
-    /// WBINVD works (0), C1 on all processors (2), no fixed power and sleep buttons (4, 5), hardware-reduced (20).
+    /// WBINVD works (0), C1 on all processors (2), no fixed power and sleep buttons (4, 5),
+    /// hardware-reduced (20).
     const FLAGS: u32 = 1 | 1 << 2 | 1 << 4 | 1 << 5 | 1 << 20;
     Table::new(b"FACP", 5)
         .u32(0) // FIRMWARE_CTRL: hardware-reduced platforms need no FACS
@@ -183,7 +191,9 @@ fn madt(vcpus: u32) -> Vec<u8> {
     (0..=u8::MAX)
         .zip((0..=u8::MAX).step_by(2))
         .zip(0..vcpus)
-        .fold(table, |table, ((uid, apic_id), _)| table.u8(PROCESSOR_LOCAL_APIC).u8(8).u8(uid).u8(apic_id).u32(ENABLED))
+        .fold(table, |table, ((uid, apic_id), _)| {
+            table.u8(PROCESSOR_LOCAL_APIC).u8(8).u8(uid).u8(apic_id).u32(ENABLED)
+        })
         .finish()
 }
 

@@ -18,10 +18,9 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
 
 /// What lies at an address of the guest, if that is in a module.
 fn at(acpi: &AcpiTables, address: u64) -> &[u8] {
-    let module = acpi
-        .modules()
-        .iter()
-        .find(|module| (module.address..module.address + module.bytes.len() as u64).contains(&address));
+    let module = acpi.modules().iter().find(|module| {
+        (module.address..module.address + module.bytes.len() as u64).contains(&address)
+    });
     let module = module.unwrap();
     &module.bytes[usize::try_from(address - module.address).unwrap()..]
 }
@@ -74,9 +73,15 @@ fn a_guest_finds_all_tables() {
 #[test]
 fn the_rsdp_is_where_the_kernel_looks() {
     let acpi = AcpiTables::new(1, false);
-    assert_eq!(acpi.modules().iter().map(|module| module.address).collect::<Vec<_>>(), [0xfc00_0000]);
+    assert_eq!(
+        acpi.modules().iter().map(|module| module.address).collect::<Vec<_>>(),
+        [0xfc00_0000]
+    );
     let acpi = AcpiTables::new(1, true);
-    assert_eq!(acpi.modules().iter().map(|module| module.address).collect::<Vec<_>>(), [0xf_ffc0, 0xfc00_0000]);
+    assert_eq!(
+        acpi.modules().iter().map(|module| module.address).collect::<Vec<_>>(),
+        [0xf_ffc0, 0xfc00_0000]
+    );
 }
 
 #[test]
@@ -89,7 +94,10 @@ fn the_map_of_a_small_guest() {
     };
     let (acpi, special) = ((0xfc00_0000, 0x1000, 3), (0xfeff_8000, 0x8000, 2));
     assert_eq!(entries(false), [(0, 16 << 20, 1), acpi, special]);
-    assert_eq!(entries(true), [(0, 0xf_f000, 1), (0xf_f000, 0x1000, 3), (0x10_0000, 15 << 20, 1), acpi, special]);
+    assert_eq!(
+        entries(true),
+        [(0, 0xf_f000, 1), (0xf_f000, 0x1000, 3), (0x10_0000, 15 << 20, 1), acpi, special]
+    );
 }
 
 #[test]

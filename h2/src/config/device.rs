@@ -12,15 +12,16 @@ use super::error::ValueError;
 use super::{Mac, Rate, Vdev};
 use crate::id::DomId;
 
-/// A network interface of a guest. Its device id is its place in [`GuestConfig::vifs`](super::GuestConfig::vifs),
-/// counted from 0.
+/// A network interface of a guest. Its device id is its place in
+/// [`GuestConfig::vifs`](super::GuestConfig::vifs), counted from 0.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Vif {
     /// The guest's address, for information: nothing is configured with it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ip: Option<Ipv4Addr>,
-    /// The guest's MAC address. Without one, [`GuestConfig::instances`](super::GuestConfig::instances) generates one.
+    /// The guest's MAC address. Without one,
+    /// [`GuestConfig::instances`](super::GuestConfig::instances) generates one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mac: Option<Mac>,
     /// The bridge that the interface joins. Without one it joins none.
@@ -66,8 +67,20 @@ pub struct Vbd {
 impl Vbd {
     /// A raw disk that the control domain serves.
     #[must_use]
-    pub fn new(target: impl Into<PathBuf>, disk_type: DiskType, vdev: Vdev, access: Access) -> Self {
-        Self { target: target.into(), disk_type, vdev, access, format: DiskFormat::Raw, backend: DomId::DOM0 }
+    pub fn new(
+        target: impl Into<PathBuf>,
+        disk_type: DiskType,
+        vdev: Vdev,
+        access: Access,
+    ) -> Self {
+        Self {
+            target: target.into(),
+            disk_type,
+            vdev,
+            access,
+            format: DiskFormat::Raw,
+            backend: DomId::DOM0,
+        }
     }
 }
 
@@ -76,8 +89,8 @@ fn is_dom0(backend: &DomId) -> bool {
     backend.is_dom0()
 }
 
-/// The name of a network interface, such as a bridge: 1 to 15 bytes without `/`, `:`, spaces and control characters,
-/// and neither `.` nor `..`, as Linux wants it.
+/// The name of a network interface, such as a bridge: 1 to 15 bytes without `/`, `:`, spaces and
+/// control characters, and neither `.` nor `..`, as Linux wants it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 #[serde(transparent)]
 pub struct Interface(String);

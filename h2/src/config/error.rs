@@ -4,8 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-/// Where in which configuration something stands. Displayed as `FILE:LINE: `, or as nothing for a configuration that
-/// was built in memory.
+/// Where in which configuration something stands. Displayed as `FILE:LINE: `, or as nothing for a
+/// configuration that was built in memory.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Place {
     /// The name that the text was read under: mostly a path.
@@ -20,8 +20,8 @@ impl fmt::Display for Place {
     }
 }
 
-/// Why a guest configuration cannot be used. Every message is one line and names the file, the line, the key, the
-/// value that was found and what would be right, as far as they exist.
+/// Why a guest configuration cannot be used. Every message is one line and names the file, the
+/// line, the key, the value that was found and what would be right, as far as they exist.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
@@ -107,7 +107,8 @@ pub enum ConfigError {
     },
 }
 
-/// A value that is wrong by itself: says what was found and what would be right, but not where it stands.
+/// A value that is wrong by itself: says what was found and what would be right, but not where it
+/// stands.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct ValueError(String);

@@ -10,7 +10,8 @@ use super::{GuestConfig, MAX_DEVICES, MAX_PV_CMDLINE, MAX_PVH_CMDLINE, Mac, limi
 use crate::id::DomId;
 
 impl GuestConfig {
-    /// This guest with everything filled in that is generated: its UUID and the MAC addresses of its interfaces.
+    /// This guest with everything filled in that is generated: its UUID and the MAC addresses of
+    /// its interfaces.
     #[must_use]
     pub fn instance(&self) -> GuestConfig {
         self.completed(&mut Mac::random())
@@ -18,13 +19,15 @@ impl GuestConfig {
 
     /// `count` guests of this configuration, each with its own UUID, MAC addresses and name.
     ///
-    /// One guest keeps the name, several are called `NAME-1` to `NAME-N`. What is generated is different for each of
-    /// them; what the configuration gives itself would be the same for all, so it must not give a UUID, a MAC or IP
-    /// address, or a writable disk if there are to be several.
+    /// One guest keeps the name, several are called `NAME-1` to `NAME-N`. What is generated is
+    /// different for each of them; what the configuration gives itself would be the same for
+    /// all, so it must not give a UUID, a MAC or IP address, or a writable disk if there are to
+    /// be several.
     ///
     /// # Errors
-    /// [`ConfigError::Value`] when the configuration itself is wrong, when it gives what cannot be shared, when the
-    /// longest name is too long, and when the count is not 1 to 32751, the most domains that a host can number.
+    /// [`ConfigError::Value`] when the configuration itself is wrong, when it gives what cannot be
+    /// shared, when the longest name is too long, and when the count is not 1 to 32751, the
+    /// most domains that a host can number.
     pub fn instances(&self, count: u32) -> Result<Instances, ConfigError> {
         self.check()?;
         self.shared(count).map_err(|(key, error)| ConfigError::Value {
@@ -49,11 +52,22 @@ impl GuestConfig {
         within("maxmem", self.maxmem.map(u64::from), &limits::MEMORY)?;
         within("cpu_weight", self.cpu_weight.map(u64::from), &limits::CPU_WEIGHT)?;
         within("cpu_cap", self.cpu_cap.map(u64::from), &limits::CPU_CAP)?;
-        within("max_grant_frames", self.max_grant_frames.map(u64::from), &limits::MAX_GRANT_FRAMES)?;
-        within("max_event_channels", self.max_event_channels.map(u64::from), &limits::MAX_EVENT_CHANNELS)?;
+        within(
+            "max_grant_frames",
+            self.max_grant_frames.map(u64::from),
+            &limits::MAX_GRANT_FRAMES,
+        )?;
+        within(
+            "max_event_channels",
+            self.max_event_channels.map(u64::from),
+            &limits::MAX_EVENT_CHANNELS,
+        )?;
         match self.maxmem {
             Some(maxmem) if maxmem < self.memory => {
-                let problem = format!("{maxmem} is less than the `memory` of {}; give as much or more", self.memory);
+                let problem = format!(
+                    "{maxmem} is less than the `memory` of {}; give as much or more",
+                    self.memory
+                );
                 Err(("maxmem".to_owned(), ValueError::new(problem)))
             }
             _ => Ok(()),
@@ -69,8 +83,10 @@ impl GuestConfig {
         if length <= most {
             return Ok(());
         }
-        let problem =
-            format!("{length} bytes are too long; a {} guest's command line has at most {most}", self.guest_type);
+        let problem = format!(
+            "{length} bytes are too long; a {} guest's command line has at most {most}",
+            self.guest_type
+        );
         Err(("cmdline".to_owned(), ValueError::new(problem)))
     }
 
@@ -82,16 +98,25 @@ impl GuestConfig {
             }
         }
         for (index, vif) in self.vifs.iter().enumerate() {
-            let earlier = self.vifs.iter().take(index).position(|other| vif.mac.is_some() && other.mac == vif.mac);
+            let earlier = self
+                .vifs
+                .iter()
+                .take(index)
+                .position(|other| vif.mac.is_some() && other.mac == vif.mac);
             if let (Some(mac), Some(earlier)) = (vif.mac, earlier) {
-                let problem = format!("{mac} is the address of `vifs[{earlier}]` too; give each its own, or none");
+                let problem = format!(
+                    "{mac} is the address of `vifs[{earlier}]` too; give each its own, or none"
+                );
                 return Err((format!("vifs[{index}].mac"), ValueError::new(problem)));
             }
         }
         for (index, vbd) in self.vbds.iter().enumerate() {
             let same = |other: &super::Vbd| other.vdev.number() == vbd.vdev.number();
             if let Some(earlier) = self.vbds.iter().take(index).position(same) {
-                let problem = format!("\"{}\" is the disk of `vbds[{earlier}]` too; give each its own", vbd.vdev);
+                let problem = format!(
+                    "\"{}\" is the disk of `vbds[{earlier}]` too; give each its own",
+                    vbd.vdev
+                );
                 return Err((format!("vbds[{index}].vdev"), ValueError::new(problem)));
             }
         }
@@ -109,7 +134,10 @@ impl GuestConfig {
             return Ok(());
         }
         let alike = |key: String, what: String, way_out: &str| {
-            Err((key, ValueError::new(format!("{what} would be the same in {count} copies; {way_out}"))))
+            Err((
+                key,
+                ValueError::new(format!("{what} would be the same in {count} copies; {way_out}")),
+            ))
         };
         const GENERATED: &str = "leave it out, so that each gets its own";
         if let Some(uuid) = self.uuid {
@@ -117,10 +145,18 @@ impl GuestConfig {
         }
         for (index, vif) in self.vifs.iter().enumerate() {
             if let Some(mac) = vif.mac {
-                return alike(format!("vifs[{index}].mac"), format!("the MAC address {mac}"), GENERATED);
+                return alike(
+                    format!("vifs[{index}].mac"),
+                    format!("the MAC address {mac}"),
+                    GENERATED,
+                );
             }
             if let Some(ip) = vif.ip {
-                return alike(format!("vifs[{index}].ip"), format!("the address {ip}"), "leave it out");
+                return alike(
+                    format!("vifs[{index}].ip"),
+                    format!("the address {ip}"),
+                    "leave it out",
+                );
             }
         }
         let writable = |vbd: &super::Vbd| vbd.access == Access::Write;

@@ -17,14 +17,16 @@ pub(super) struct Limits {
 pub(super) const MEMORY: Limits = limits("a size", "MiB, ", 1, 16 << 20);
 /// `HVM_MAX_VCPUS` in xen/include/public/hvm/hvm_info_table.h.
 pub(super) const VCPUS: Limits = limits("a number of vcpus", "", 1, 128);
-/// The most processors that Xen 4.17 can be built for. What this host has is checked when the guest is created.
+/// The most processors that Xen 4.17 can be built for. What this host has is checked when the guest
+/// is created.
 pub(super) const CPU: Limits = limits("a physical CPU", "", 0, 4095);
 /// The weights that the credit and credit2 schedulers take.
 pub(super) const CPU_WEIGHT: Limits = limits("a scheduler weight", "", 1, 65_535);
 /// Percent of one CPU, for up to 128 vcpus.
 pub(super) const CPU_CAP: Limits = limits("a CPU cap", "per cent of one CPU, ", 0, 12_800);
 /// Far above what a guest uses; the limit of the host is set when Xen starts (`gnttab_max_frames`).
-pub(super) const MAX_GRANT_FRAMES: Limits = limits("a number of grant frames", "pages, ", 1, 65_536);
+pub(super) const MAX_GRANT_FRAMES: Limits =
+    limits("a number of grant frames", "pages, ", 1, 65_536);
 /// The FIFO event channel ABI numbers its ports up to here (`EVTCHN_FIFO_NR_CHANNELS`).
 pub(super) const MAX_EVENT_CHANNELS: Limits = limits("a number of event channels", "", 1, 131_071);
 /// A domain id below `DOMID_FIRST_RESERVED`.

@@ -17,12 +17,14 @@ impl Mac {
     pub const XEN_PREFIX: [u8; 3] = [0x00, 0x16, 0x3e];
 
     pub(super) const NOUN: &'static str = "a MAC address";
-    pub(super) const RIGHT: &'static str = "six pairs of hexadecimal digits of one station, as in 00:16:3e:12:34:56";
+    pub(super) const RIGHT: &'static str =
+        "six pairs of hexadecimal digits of one station, as in 00:16:3e:12:34:56";
 
     /// The address with these octets.
     ///
     /// # Errors
-    /// [`ValueError`] for a group address (lowest bit of the first octet) and for the address of zeros.
+    /// [`ValueError`] for a group address (lowest bit of the first octet) and for the address of
+    /// zeros.
     pub fn new(octets: [u8; 6]) -> Result<Self, ValueError> {
         if octets[0] & 1 != 0 || octets == [0; 6] {
             return Err(ValueError::not(Self(octets), Self::NOUN, Self::RIGHT));
@@ -38,8 +40,9 @@ impl Mac {
 
     /// A random address with Xen's prefix.
     ///
-    /// It has 24 random bits, so two of a thousand such addresses are the same with a probability of 3 per cent.
-    /// Within one call of [`GuestConfig::instances`](super::GuestConfig::instances) they are all different.
+    /// It has 24 random bits, so two of a thousand such addresses are the same with a probability
+    /// of 3 per cent. Within one call of
+    /// [`GuestConfig::instances`](super::GuestConfig::instances) they are all different.
     #[must_use]
     pub fn random() -> Self {
         let [a, b, c, ..] = *Uuid::new_v4().as_bytes();
@@ -76,8 +79,10 @@ impl FromStr for Mac {
         let mut parts = text.split(':');
         for octet in &mut octets {
             let part = parts.next().ok_or_else(wrong)?;
-            let digits = matches!(part.len(), 1 | 2) && part.bytes().all(|byte| byte.is_ascii_hexdigit());
-            *octet = digits.then(|| u8::from_str_radix(part, 16).ok()).flatten().ok_or_else(wrong)?;
+            let digits =
+                matches!(part.len(), 1 | 2) && part.bytes().all(|byte| byte.is_ascii_hexdigit());
+            *octet =
+                digits.then(|| u8::from_str_radix(part, 16).ok()).flatten().ok_or_else(wrong)?;
         }
         if parts.next().is_some() {
             return Err(wrong());

@@ -1,12 +1,14 @@
 //! The configuration of a guest: a JSON file, its bounds, and the copies made from it.
 //!
-//! [`GuestConfig`] is the whole of it. [`GuestConfig::from_file`] and [`GuestConfig::from_json`] read one,
-//! [`GuestConfig::new`] builds one in memory, [`GuestConfig::check`] says whether its values go together, and
-//! [`GuestConfig::instances`] makes the copies that differ in name, UUID and MAC addresses. Values that cannot be
-//! right cannot be built: [`GuestName`], [`Vcpus`], [`Mac`], [`Vdev`] and [`Rate`] check what they are made from.
+//! [`GuestConfig`] is the whole of it. [`GuestConfig::from_file`] and [`GuestConfig::from_json`]
+//! read one, [`GuestConfig::new`] builds one in memory, [`GuestConfig::check`] says whether its
+//! values go together, and [`GuestConfig::instances`] makes the copies that differ in name, UUID
+//! and MAC addresses. Values that cannot be right cannot be built: [`GuestName`], [`Vcpus`],
+//! [`Mac`], [`Vdev`] and [`Rate`] check what they are made from.
 //!
-//! Nothing here talks to Xen. What depends on the host (its CPUs, its memory, its limits) is checked when the guest
-//! is created. docs/configuration.md describes every key; the tests read the examples beside it.
+//! Nothing here talks to Xen. What depends on the host (its CPUs, its memory, its limits) is
+//! checked when the guest is created. docs/configuration.md describes every key; the tests read the
+//! examples beside it.
 
 mod choices;
 mod device;
@@ -48,16 +50,16 @@ use crate::id::{KiB, MiB, Pages};
 const MAX_BYTES: u64 = 1 << 20;
 /// The most interfaces, and the most disks, of one guest.
 const MAX_DEVICES: usize = 64;
-/// The longest kernel command line of a PV guest in bytes: `MAX_GUEST_CMDLINE` of xen/include/public/xen.h without
-/// its end. libxenguest cuts a longer one without a word.
+/// The longest kernel command line of a PV guest in bytes: `MAX_GUEST_CMDLINE` of
+/// xen/include/public/xen.h without its end. libxenguest cuts a longer one without a word.
 const MAX_PV_CMDLINE: usize = 1023;
 /// The longest kernel command line of a PVH guest in bytes.
 const MAX_PVH_CMDLINE: usize = 4095;
 
 /// What a guest is to be.
 ///
-/// The fields may be set freely; [`GuestConfig::check`] says whether they go together, and everything that makes a
-/// guest from a configuration calls it.
+/// The fields may be set freely; [`GuestConfig::check`] says whether they go together, and
+/// everything that makes a guest from a configuration calls it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct GuestConfig {
@@ -113,7 +115,11 @@ pub struct GuestConfig {
     /// Whether it stays paused when it is made.
     pub paused: bool,
     /// Its control plane. The host's own choice, unless set.
-    #[serde(rename = "xen", skip_serializing_if = "Option::is_none", serialize_with = "plane_as_xen")]
+    #[serde(
+        rename = "xen",
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "plane_as_xen"
+    )]
     pub plane: Option<Plane>,
 }
 
@@ -146,11 +152,12 @@ impl GuestConfig {
         }
     }
 
-    /// Reads a configuration file. Relative paths in it are taken from the folder that the file is in.
+    /// Reads a configuration file. Relative paths in it are taken from the folder that the file is
+    /// in.
     ///
     /// # Errors
-    /// [`ConfigError::Read`] and [`ConfigError::TooLarge`] for the file, and whatever [`GuestConfig::from_json`]
-    /// finds.
+    /// [`ConfigError::Read`] and [`ConfigError::TooLarge`] for the file, and whatever
+    /// [`GuestConfig::from_json`] finds.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
         let path = path.as_ref();
         let unreadable = |source| ConfigError::Read { path: path.to_owned(), source };
@@ -172,7 +179,8 @@ impl GuestConfig {
         Ok(config)
     }
 
-    /// Reads a configuration from text that `source` names in messages. Paths in it are kept as they are.
+    /// Reads a configuration from text that `source` names in messages. Paths in it are kept as
+    /// they are.
     ///
     /// # Errors
     /// [`ConfigError`] with the line and the key of the first thing that is wrong.
@@ -181,37 +189,46 @@ impl GuestConfig {
         let config = read::guest(&source.root()?)?;
         match config.first_conflict() {
             None => Ok(config),
-            Some((key, error)) => {
-                Err(ConfigError::Value { place: source.locate(&key), key, problem: error.to_string() })
-            }
+            Some((key, error)) => Err(ConfigError::Value {
+                place: source.locate(&key),
+                key,
+                problem: error.to_string(),
+            }),
         }
     }
 
-    /// The configuration as compact JSON that [`GuestConfig::from_json`] reads back to the same configuration.
+    /// The configuration as compact JSON that [`GuestConfig::from_json`] reads back to the same
+    /// configuration.
     ///
     /// # Errors
     /// [`ConfigError::Unwritable`] for a path that is not UTF-8.
     pub fn to_json(&self) -> Result<String, ConfigError> {
-        serde_json::to_string(self).map_err(|source| ConfigError::Unwritable { name: self.name.to_string(), source })
+        serde_json::to_string(self)
+            .map_err(|source| ConfigError::Unwritable { name: self.name.to_string(), source })
     }
 
     /// Takes relative paths (kernel, ramdisk, scripts, and the targets of disks) from this folder.
     pub fn resolve_paths(&mut self, folder: &Path) {
         let scripts = self.vifs.iter_mut().filter_map(|vif| vif.script.as_mut());
         let targets = self.vbds.iter_mut().map(|vbd| &mut vbd.target);
-        for path in [&mut self.kernel].into_iter().chain(&mut self.ramdisk).chain(scripts).chain(targets) {
+        for path in
+            [&mut self.kernel].into_iter().chain(&mut self.ramdisk).chain(scripts).chain(targets)
+        {
             *path = folder.join(&*path);
         }
     }
 
-    /// Checks what the types of the fields do not: bounds of numbers, and values that depend on others.
+    /// Checks what the types of the fields do not: bounds of numbers, and values that depend on
+    /// others.
     ///
     /// # Errors
     /// [`ConfigError::Value`] for the first value that cannot be right.
     pub fn check(&self) -> Result<(), ConfigError> {
         match self.first_conflict() {
             None => Ok(()),
-            Some((key, error)) => Err(ConfigError::Value { place: Place::default(), key, problem: error.to_string() }),
+            Some((key, error)) => {
+                Err(ConfigError::Value { place: Place::default(), key, problem: error.to_string() })
+            }
         }
     }
 

@@ -7,10 +7,11 @@ use serde::Serialize;
 
 use super::error::ValueError;
 
-/// A name that a guest can have: 1 to 64 bytes of UTF-8 that no command and no path takes for something else.
+/// A name that a guest can have: 1 to 64 bytes of UTF-8 that no command and no path takes for
+/// something else.
 ///
-/// It holds no `/` and no control character, does not start with `-` or start or end in a space, is not a decimal
-/// number (which would read as a domain id), and is not `Domain-0`.
+/// It holds no `/` and no control character, does not start with `-` or start or end in a space, is
+/// not a decimal number (which would read as a domain id), and is not `Domain-0`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct GuestName(String);
@@ -20,7 +21,8 @@ impl GuestName {
     pub const MAX_BYTES: usize = 64;
 
     pub(super) const NOUN: &'static str = "a guest's name";
-    pub(super) const RIGHT: &'static str = "1 to 64 bytes that are not a number and hold no / and no control character";
+    pub(super) const RIGHT: &'static str =
+        "1 to 64 bytes that are not a number and hold no / and no control character";
 
     /// Takes a text as a name.
     ///
@@ -48,7 +50,11 @@ impl GuestName {
             return Ok(Self(name));
         };
         let found = ValueError::short(format_args!("{name:?}"));
-        Err(ValueError::new(format!("{found} is not {}: {problem}; give {}", Self::NOUN, Self::RIGHT)))
+        Err(ValueError::new(format!(
+            "{found} is not {}: {problem}; give {}",
+            Self::NOUN,
+            Self::RIGHT
+        )))
     }
 
     /// The name as text.
@@ -86,10 +92,13 @@ mod tests {
 
     #[test]
     fn names() {
-        for good in ["a", "web0", "0a", "Domain-1", "ein Gast", "größe", "a.b:c", &"x".repeat(64)] {
+        for good in ["a", "web0", "0a", "Domain-1", "ein Gast", "größe", "a.b:c", &"x".repeat(64)]
+        {
             assert!(GuestName::new(good).is_ok(), "{good}");
         }
-        for bad in ["", "0", "123", "a/b", "a\nb", "a\0b", "-n", " a", "a ", "Domain-0", &"x".repeat(65)] {
+        for bad in
+            ["", "0", "123", "a/b", "a\nb", "a\0b", "-n", " a", "a ", "Domain-0", &"x".repeat(65)]
+        {
             assert!(GuestName::new(bad).is_err(), "{bad}");
         }
     }

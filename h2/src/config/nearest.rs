@@ -1,6 +1,7 @@
 //! What a misspelt key was probably meant to be.
 
-/// `did you mean ...` for a key that is close to a known one, the list of the known ones for any other.
+/// `did you mean ...` for a key that is close to a known one, the list of the known ones for any
+/// other.
 pub(super) fn hint(unknown: &str, known: &[&str]) -> String {
     let nearest = known
         .iter()
@@ -13,7 +14,8 @@ pub(super) fn hint(unknown: &str, known: &[&str]) -> String {
     }
 }
 
-/// How many letters must be put in, taken out, replaced, or swapped with their neighbour to make one word the other.
+/// How many letters must be put in, taken out, replaced, or swapped with their neighbour to make
+/// one word the other.
 fn distance(a: &str, b: &str) -> usize {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().take(64).collect(), b.chars().collect());
     let mut before: Vec<usize> = Vec::new();

@@ -7,7 +7,8 @@ use serde::{Serialize, Serializer};
 
 use super::error::ValueError;
 
-/// How much a guest may send: a credit of bytes that is refilled at an interval, which is how netback counts.
+/// How much a guest may send: a credit of bytes that is refilled at an interval, which is how
+/// netback counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Rate {
     bytes_per_second: u64,
@@ -16,7 +17,8 @@ pub struct Rate {
 
 impl Rate {
     pub(super) const NOUN: &'static str = "a rate";
-    pub(super) const RIGHT: &'static str = "a number with a unit per second, as in 10Mb/s, 250KB/s or 1GB/s@20ms";
+    pub(super) const RIGHT: &'static str =
+        "a number with a unit per second, as in 10Mb/s, 250KB/s or 1GB/s@20ms";
 
     /// The interval of a rate that names none, in microseconds.
     pub const DEFAULT_INTERVAL_US: u32 = 50_000;
@@ -44,14 +46,17 @@ impl Rate {
 impl FromStr for Rate {
     type Err = ValueError;
 
-    /// Reads `NUMBER[G|M|K](b|B)/s[@NUMBER[s|ms|us]]`: bits or bytes, powers of 1000, seconds where no unit is given.
+    /// Reads `NUMBER[G|M|K](b|B)/s[@NUMBER[s|ms|us]]`: bits or bytes, powers of 1000, seconds where
+    /// no unit is given.
     fn from_str(text: &str) -> Result<Self, ValueError> {
-        parse(text).ok_or_else(|| ValueError::not(format_args!("{text:?}"), Rate::NOUN, Rate::RIGHT))
+        parse(text)
+            .ok_or_else(|| ValueError::not(format_args!("{text:?}"), Rate::NOUN, Rate::RIGHT))
     }
 }
 
 fn parse(text: &str) -> Option<Rate> {
-    let (amount, interval) = text.split_once('@').map_or((text, None), |(amount, interval)| (amount, Some(interval)));
+    let (amount, interval) =
+        text.split_once('@').map_or((text, None), |(amount, interval)| (amount, Some(interval)));
     let (number, unit) = split_number(amount)?;
     let bits = match unit {
         "b/s" => 1,

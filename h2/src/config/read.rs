@@ -46,34 +46,43 @@ const XEN_KEYS: &[&str] = &["pvh", "dev_method"];
 pub(super) const ALL_KEYS: &[&[&str]] = &[GUEST_KEYS, VCPUS_KEYS, VIF_KEYS, VBD_KEYS, XEN_KEYS];
 
 const KERNEL: &str = "the path of a kernel image";
-const UUID: &str = "32 hexadecimal digits, not all zero, as in 6b7a3f52-96d5-4c6e-9d0a-3a2b0c1d4e5f";
+const UUID: &str =
+    "32 hexadecimal digits, not all zero, as in 6b7a3f52-96d5-4c6e-9d0a-3a2b0c1d4e5f";
 
 /// Reads all of it.
 pub(super) fn guest(root: &Node<'_, '_>) -> Result<GuestConfig, ConfigError> {
     let keys = root.object(GUEST_KEYS, "a guest configuration", "an object, { \"name\": ... }")?;
-    let name: GuestName = parsed(keys.require("name", GuestName::RIGHT)?, GuestName::NOUN, GuestName::RIGHT)?;
+    let name: GuestName =
+        parsed(keys.require("name", GuestName::RIGHT)?, GuestName::NOUN, GuestName::RIGHT)?;
     let kernel = path(keys.require("kernel", KERNEL)?, KERNEL)?;
     let memory = keys.require("memory", &limits::MEMORY.right())?.number(&limits::MEMORY)?;
 
     let mut config = GuestConfig::new(name, kernel, MiB::new(memory));
     (config.guest_type, config.plane) = kind(&keys)?;
-    config.ramdisk = keys.get("ramdisk").map(|node| path(node, "the path of a ramdisk")).transpose()?;
-    config.cmdline = keys.get("cmdline").map(|node| plain(node, "a command line", "one line of text")).transpose()?;
+    config.ramdisk =
+        keys.get("ramdisk").map(|node| path(node, "the path of a ramdisk")).transpose()?;
+    config.cmdline = keys
+        .get("cmdline")
+        .map(|node| plain(node, "a command line", "one line of text"))
+        .transpose()?;
     config.maxmem = number(&keys, "maxmem", &limits::MEMORY)?.map(MiB::new);
     if let Some(node) = keys.get("vcpus") {
         config.vcpus = vcpus(node)?;
     }
     address_size(&keys)?;
     config.uuid = keys.get("uuid").map(uuid).transpose()?;
-    config.on_poweroff =
-        choice(&keys, "on_poweroff", StopAction::NOUN, StopAction::right)?.unwrap_or(config.on_poweroff);
-    config.on_reboot = choice(&keys, "on_reboot", StopAction::NOUN, StopAction::right)?.unwrap_or(config.on_reboot);
-    config.on_crash = choice(&keys, "on_crash", StopAction::NOUN, StopAction::right)?.unwrap_or(config.on_crash);
+    config.on_poweroff = choice(&keys, "on_poweroff", StopAction::NOUN, StopAction::right)?
+        .unwrap_or(config.on_poweroff);
+    config.on_reboot = choice(&keys, "on_reboot", StopAction::NOUN, StopAction::right)?
+        .unwrap_or(config.on_reboot);
+    config.on_crash =
+        choice(&keys, "on_crash", StopAction::NOUN, StopAction::right)?.unwrap_or(config.on_crash);
     config.cpu_weight = number(&keys, "cpu_weight", &limits::CPU_WEIGHT)?;
     config.cpu_cap = number(&keys, "cpu_cap", &limits::CPU_CAP)?;
     config.max_grant_frames = number(&keys, "max_grant_frames", &limits::MAX_GRANT_FRAMES)?;
     config.max_event_channels = number(&keys, "max_event_channels", &limits::MAX_EVENT_CHANNELS)?;
-    config.tsc_mode = choice(&keys, "tsc_mode", TscMode::NOUN, TscMode::right)?.unwrap_or(config.tsc_mode);
+    config.tsc_mode =
+        choice(&keys, "tsc_mode", TscMode::NOUN, TscMode::right)?.unwrap_or(config.tsc_mode);
     config.vifs = each(&keys, "vifs", "a list of interfaces", vif)?;
     config.vbds = each(&keys, "vbds", "a list of disks", vbd)?;
     config.paused = keys.get("paused").map_or(Ok(false), Node::truth)?;
@@ -86,16 +95,17 @@ fn kind(keys: &Object<'_, '_>) -> Result<(GuestType, Option<Plane>), ConfigError
     let Some(xen) = keys.get("xen") else {
         return Ok((guest_type.unwrap_or(GuestType::Pv), None));
     };
-    let xen = xen.object(XEN_KEYS, "a set of Xen's own keys", "an object, { \"dev_method\": ... }")?;
+    let xen =
+        xen.object(XEN_KEYS, "a set of Xen's own keys", "an object, { \"dev_method\": ... }")?;
     let plane = choice(&xen, "dev_method", Plane::NOUN, Plane::right)?;
     let Some(node) = xen.get("pvh") else {
         return Ok((guest_type.unwrap_or(GuestType::Pv), plane));
     };
     let alias = if node.truth()? { GuestType::Pvh } else { GuestType::Pv };
     match guest_type {
-        Some(named) if named != alias => {
-            Err(node.error(format_args!("it says \"{alias}\" where `type` says \"{named}\"; leave `xen.pvh` out")))
-        }
+        Some(named) if named != alias => Err(node.error(format_args!(
+            "it says \"{alias}\" where `type` says \"{named}\"; leave `xen.pvh` out"
+        ))),
         _ => Ok((alias, plane)),
     }
 }
@@ -149,8 +159,14 @@ fn vif(node: &Node<'_, '_>) -> Result<Vif, ConfigError> {
     Ok(Vif {
         ip: keys.get("ip").map(ip).transpose()?,
         mac: keys.get("mac").map(|node| parsed(node, Mac::NOUN, Mac::RIGHT)).transpose()?,
-        bridge: keys.get("bridge").map(|node| parsed(node, Interface::NOUN, Interface::RIGHT)).transpose()?,
-        script: keys.get("script").map(|node| path(node, "the path of a hotplug script")).transpose()?,
+        bridge: keys
+            .get("bridge")
+            .map(|node| parsed(node, Interface::NOUN, Interface::RIGHT))
+            .transpose()?,
+        script: keys
+            .get("script")
+            .map(|node| path(node, "the path of a hotplug script"))
+            .transpose()?,
         rate: keys.get("rate").map(|node| parsed(node, Rate::NOUN, Rate::RIGHT)).transpose()?,
         backend: backend(&keys)?,
     })
@@ -167,7 +183,8 @@ fn vbd(node: &Node<'_, '_>) -> Result<Vbd, ConfigError> {
         disk_type: parsed(disk_type, DiskType::NOUN, &DiskType::right())?,
         vdev: parsed(vdev, Vdev::NOUN, Vdev::RIGHT)?,
         access: parsed(access, Access::NOUN, &Access::right())?,
-        format: choice(&keys, "format", DiskFormat::NOUN, DiskFormat::right)?.unwrap_or(DiskFormat::Raw),
+        format: choice(&keys, "format", DiskFormat::NOUN, DiskFormat::right)?
+            .unwrap_or(DiskFormat::Raw),
         backend: backend(&keys)?,
     })
 }
@@ -190,12 +207,18 @@ fn plain(node: &Node<'_, '_>, noun: &str, right: &str) -> Result<String, ConfigE
     let text = node.text(noun, right)?;
     match text.chars().find(|&c| c.is_control() && c != '\t') {
         None => Ok(text),
-        Some(wrong) => Err(node.error(format_args!("{wrong:?} cannot be part of {noun}; give {right}"))),
+        Some(wrong) => {
+            Err(node.error(format_args!("{wrong:?} cannot be part of {noun}; give {right}")))
+        }
     }
 }
 
 /// A text that a type can read by itself.
-fn parsed<T: FromStr<Err = ValueError>>(node: &Node<'_, '_>, noun: &str, right: &str) -> Result<T, ConfigError> {
+fn parsed<T: FromStr<Err = ValueError>>(
+    node: &Node<'_, '_>,
+    noun: &str,
+    right: &str,
+) -> Result<T, ConfigError> {
     node.text(noun, right)?.parse().map_err(|error| node.error(error))
 }
 

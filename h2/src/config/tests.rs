@@ -41,7 +41,10 @@ fn the_full_example_of_the_original() {
     assert_eq!(config.memory_pages(), Pages::new(4096));
     assert_eq!(config.maxmem_kib(), KiB::new(16 * 1024));
     assert_eq!(config.vcpus.count(), 2);
-    assert_eq!(config.vcpus.affinity().map(|(_, set)| set.cpus().len()).collect::<Vec<_>>(), [2, 1]);
+    assert_eq!(
+        config.vcpus.affinity().map(|(_, set)| set.cpus().len()).collect::<Vec<_>>(),
+        [2, 1]
+    );
     assert_eq!(config.vifs[0].mac.unwrap().to_string(), "00:16:3e:00:00:01");
     assert_eq!(config.vifs[0].backend, DomId::DOM0);
     assert_eq!(config.vbds[0].vdev.number(), 202 << 8);
@@ -104,25 +107,43 @@ fn messages_name_file_line_key_value_and_what_is_right() {
             r#""vcpus": {"count": 1, "cpumap": [[4096]]}"#,
             "g.json:2: key `vcpus.cpumap[0][0]`: 4096 is not a physical CPU; give 0 to 4095",
         ),
-        (r#""maxmem": 15"#, "g.json:2: key `maxmem`: 15 MiB is less than the `memory` of 16 MiB; give as much or more"),
+        (
+            r#""maxmem": 15"#,
+            "g.json:2: key `maxmem`: 15 MiB is less than the `memory` of 16 MiB; give as much or more",
+        ),
         (
             r#""address_size": 32"#,
             "g.json:2: key `address_size`: 32-bit PV guests are not supported; give 64, or leave it out",
         ),
-        (r#""address_size": 48"#, "g.json:2: key `address_size`: 48 is not an address size; give 64, or leave it out"),
-        (r#""type": "hvm""#, "g.json:2: key `type`: \"hvm\" is not a guest type; give \"pv\" or \"pvh\""),
+        (
+            r#""address_size": 48"#,
+            "g.json:2: key `address_size`: 48 is not an address size; give 64, or leave it out",
+        ),
+        (
+            r#""type": "hvm""#,
+            "g.json:2: key `type`: \"hvm\" is not a guest type; give \"pv\" or \"pvh\"",
+        ),
         (
             r#""type": "pv", "xen": {"pvh": true}"#,
             "g.json:2: key `xen.pvh`: it says \"pvh\" where `type` says \"pv\"; leave `xen.pvh` out",
         ),
         (r#""paused": 1"#, "g.json:2: key `paused`: 1 is not a truth value; give true or false"),
-        (r#""ramdisk": """#, "g.json:2: key `ramdisk`: \"\" is not the path of a ramdisk; give a path"),
+        (
+            r#""ramdisk": """#,
+            "g.json:2: key `ramdisk`: \"\" is not the path of a ramdisk; give a path",
+        ),
         (
             r#""cmdline": "a\u0000b""#,
             "g.json:2: key `cmdline`: '\\0' cannot be part of a command line; give one line of text",
         ),
-        (r#""cmdline": null"#, "g.json:2: key `cmdline`: null is not a command line; give one line of text"),
-        (r#""vifs": {}"#, "g.json:2: key `vifs`: an object is not a list of interfaces; give a list, [ ... ]"),
+        (
+            r#""cmdline": null"#,
+            "g.json:2: key `cmdline`: null is not a command line; give one line of text",
+        ),
+        (
+            r#""vifs": {}"#,
+            "g.json:2: key `vifs`: an object is not a list of interfaces; give a list, [ ... ]",
+        ),
         (
             "\"vifs\": [{\"mac\": \"0:16:3e:0:0:1\"},\n {\"mac\": \"00:16:3e:00:00:01\"}]",
             "g.json:3: key `vifs[1].mac`: 00:16:3e:00:00:01 is the address of `vifs[0]` too; give each its own, or none",
@@ -147,7 +168,10 @@ fn messages_name_file_line_key_value_and_what_is_right() {
             "g.json:2: key `uuid`: \"00000000-0000-0000-0000-000000000000\" is not a UUID; give 32 hexadecimal digits, \
              not all zero, as in 6b7a3f52-96d5-4c6e-9d0a-3a2b0c1d4e5f",
         ),
-        (r#""cpu_weight": 0"#, "g.json:2: key `cpu_weight`: 0 is not a scheduler weight; give 1 to 65535"),
+        (
+            r#""cpu_weight": 0"#,
+            "g.json:2: key `cpu_weight`: 0 is not a scheduler weight; give 1 to 65535",
+        ),
         (
             r#""vcpus": 2,"#,
             "g.json:2: not JSON: expected a key in quotation marks; is there a comma too many? (column 13)",
@@ -163,13 +187,22 @@ fn messages_name_file_line_key_value_and_what_is_right() {
 #[test]
 fn messages_are_one_line_and_short() {
     assert_eq!(message(r#""\name": 1"#), r"g.json:2: unknown key `\name`; did you mean `name`?");
-    assert!(message("\"vifs\": [{\"a\\u001b[2J\": 1}]").starts_with("g.json:2: unknown key `vifs[0].a\\u{1b}[2J`; "));
+    assert!(
+        message("\"vifs\": [{\"a\\u001b[2J\": 1}]")
+            .starts_with("g.json:2: unknown key `vifs[0].a\\u{1b}[2J`; ")
+    );
     assert!(message("\"type\": \"\u{9b}2J\"").contains("\\u{9b}"));
     assert!(message("\"paused\": \"\u{9b}2J\"").contains("\\u{9b}"));
     let long = "x".repeat(10_000);
     assert!(message(&format!("\"{long}\": 1")).len() < 500);
     for key in ["paused", "type", "uuid", "memory"] {
-        assert!(read(&format!("{{\"kernel\": \"k\", \"{key}\": \"{long}\"}}")).unwrap_err().to_string().len() < 500);
+        assert!(
+            read(&format!("{{\"kernel\": \"k\", \"{key}\": \"{long}\"}}"))
+                .unwrap_err()
+                .to_string()
+                .len()
+                < 500
+        );
         assert!(message(&format!("\"{key}\": \"{long}\"")).len() < 500, "{key}");
     }
     assert!(GuestName::new(long).unwrap_err().to_string().len() < 300);
@@ -179,7 +212,8 @@ fn messages_are_one_line_and_short() {
 fn memory_is_bounded() {
     for memory in ["0", "-4", "16777217", "1e3", "99999999999999999999999", "\"16\"", "16.0"] {
         let text = format!("{{ \"name\": \"a\", \"kernel\": \"/k\",\n\n \"memory\":\n {memory}}}");
-        let expected = format!("g.json:4: key `memory`: {memory} is not a size; give MiB, 1 to 16777216");
+        let expected =
+            format!("g.json:4: key `memory`: {memory} is not a size; give MiB, 1 to 16777216");
         assert_eq!(read(&text).unwrap_err().to_string(), expected);
     }
 }
@@ -188,7 +222,10 @@ fn memory_is_bounded() {
 fn what_is_not_an_object() {
     let table = [
         ("", "g.json:1: not JSON: it is empty (column 1)"),
-        ("\n[]", "g.json:2: key `(all of it)`: a list is not a guest configuration; give an object, { \"name\": ... }"),
+        (
+            "\n[]",
+            "g.json:2: key `(all of it)`: a list is not a guest configuration; give an object, { \"name\": ... }",
+        ),
         ("{\n\"name\": ", "g.json:2: not JSON: EOF while parsing a value (column 8)"),
         ("\n{}\nx", "g.json:3: not JSON: trailing characters (column 1)"),
         (
@@ -212,21 +249,26 @@ fn only_three_keys_are_required() {
     let config = with("\"paused\": false").unwrap();
     assert_eq!(config.cmdline, None);
     assert_eq!(config.vcpus, Vcpus::ONE);
-    for (key, right) in [("kernel", "the path of a kernel image"), ("memory", "MiB, 1 to 16777216")] {
+    for (key, right) in [("kernel", "the path of a kernel image"), ("memory", "MiB, 1 to 16777216")]
+    {
         let text = r#"{"name": "a", "kernel": "/k", "memory": 1}"#;
         let start = text.find(key).unwrap() - 1;
         let text = match text[start..].find(", ") {
             Some(length) => format!("{}{}", &text[..start], &text[start + length + 2..]),
             None => format!("{}}}", &text[..start - 2]),
         };
-        assert_eq!(read(&text).unwrap_err().to_string(), format!("g.json:1: key `{key}` is missing; give {right}"));
+        assert_eq!(
+            read(&text).unwrap_err().to_string(),
+            format!("g.json:1: key `{key}` is missing; give {right}")
+        );
     }
 }
 
 #[test]
 fn command_lines_are_bounded_by_type() {
-    let line =
-        |length: usize, kind: &str| with(&format!("\"type\": \"{kind}\", \"cmdline\": \"{}\"", "x".repeat(length)));
+    let line = |length: usize, kind: &str| {
+        with(&format!("\"type\": \"{kind}\", \"cmdline\": \"{}\"", "x".repeat(length)))
+    };
     assert!(line(1023, "pv").is_ok());
     assert_eq!(
         line(1024, "pv").unwrap_err().to_string(),
@@ -246,7 +288,10 @@ fn a_configuration_built_in_memory_is_checked_too() {
         "key `maxmem`: 2 MiB is less than the `memory` of 4 MiB; give as much or more"
     );
     config.memory = MiB::new(0);
-    assert_eq!(config.check().unwrap_err().to_string(), "key `memory`: 0 is not a size; give MiB, 1 to 16777216");
+    assert_eq!(
+        config.check().unwrap_err().to_string(),
+        "key `memory`: 0 is not a size; give MiB, 1 to 16777216"
+    );
 }
 
 // The original made N guests of one name, MAC address and disk.
@@ -277,7 +322,10 @@ fn what_cannot_be_copied() {
         (r#""uuid": "6b7a3f52-96d5-4c6e-9d0a-3a2b0c1d4e5f""#, "uuid"),
         (r#""vifs": [{}, {"mac": "00:16:3e:00:00:01"}]"#, "vifs[1].mac"),
         (r#""vifs": [{"ip": "10.0.0.2"}]"#, "vifs[0].ip"),
-        (r#""vbds": [{"target": "/d", "type": "file", "vdev": "xvda", "access": "w"}]"#, "vbds[0].access"),
+        (
+            r#""vbds": [{"target": "/d", "type": "file", "vdev": "xvda", "access": "w"}]"#,
+            "vbds[0].access",
+        ),
     ];
     for (keys, expected) in table {
         let config = with(keys).unwrap();
@@ -300,20 +348,26 @@ fn what_cannot_be_copied() {
 fn files() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("g.json");
-    std::fs::write(&file, r#"{"name": "a", "kernel": "hello", "memory": 4, "ramdisk": "/abs"}"#).unwrap();
+    std::fs::write(&file, r#"{"name": "a", "kernel": "hello", "memory": 4, "ramdisk": "/abs"}"#)
+        .unwrap();
     let config = GuestConfig::from_file(&file).unwrap();
     assert_eq!(config.kernel, folder.path().join("hello"));
     assert_eq!(config.ramdisk.as_deref(), Some(Path::new("/abs")));
 
     std::fs::write(&file, b"{\n\"name\": \"\xff\"}").unwrap();
     let error = GuestConfig::from_file(&file).unwrap_err().to_string();
-    assert_eq!(error, format!("{}:2: not UTF-8 text; a guest configuration is JSON in UTF-8", file.display()));
+    assert_eq!(
+        error,
+        format!("{}:2: not UTF-8 text; a guest configuration is JSON in UTF-8", file.display())
+    );
 
     std::fs::write(&file, vec![b' '; (1 << 20) + 1]).unwrap();
     assert!(matches!(GuestConfig::from_file(&file), Err(ConfigError::TooLarge { .. })));
     assert!(matches!(GuestConfig::from_file(folder.path()), Err(ConfigError::Read { .. })));
     let missing = GuestConfig::from_file(folder.path().join("no.json")).unwrap_err();
-    assert!(matches!(&missing, ConfigError::Read { source, .. } if source.kind() == std::io::ErrorKind::NotFound));
+    assert!(
+        matches!(&missing, ConfigError::Read { source, .. } if source.kind() == std::io::ErrorKind::NotFound)
+    );
 }
 
 #[test]
@@ -329,7 +383,9 @@ fn every_example_in_the_documentation_loads() {
             names.push(stem);
         }
     }
-    for expected in ["hello-pv", "hello-pvh", "linux-pv", "linux-pvh", "noop-pv", "noop-pvh", "pinned-pv"] {
+    for expected in
+        ["hello-pv", "hello-pvh", "linux-pv", "linux-pvh", "noop-pv", "noop-pvh", "pinned-pv"]
+    {
         assert!(names.iter().any(|name| name == expected), "{expected} is not among {names:?}");
     }
 }
@@ -339,7 +395,10 @@ fn the_documentation_names_every_key() {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/configuration.md");
     let text = std::fs::read_to_string(page).unwrap();
     for key in read::ALL_KEYS.iter().copied().flatten() {
-        assert!(text.contains(&format!("| `{key}` |")), "{key} is missing in docs/configuration.md");
+        assert!(
+            text.contains(&format!("| `{key}` |")),
+            "{key} is missing in docs/configuration.md"
+        );
     }
 }
 

@@ -1,7 +1,7 @@
 //! JSON whose every value knows its key and its line, so that a complaint can name both.
 //!
-//! serde_json reads the text; a [`Node`] is a slice of it that serde_json has found to be one value. Where a slice
-//! starts is where it lies in the text.
+//! serde_json reads the text; a [`Node`] is a slice of it that serde_json has found to be one
+//! value. Where a slice starts is where it lies in the text.
 
 use std::fmt;
 
@@ -26,7 +26,8 @@ impl<'a> Source<'a> {
             let problem = "it is empty".to_owned();
             return Err(ConfigError::Syntax { place: self.place(0), column: 1, problem });
         }
-        let raw: &RawValue = serde_json::from_str(self.text).map_err(|error| self.syntax(&error, 0))?;
+        let raw: &RawValue =
+            serde_json::from_str(self.text).map_err(|error| self.syntax(&error, 0))?;
         Ok(Node { source: self, path: String::new(), raw })
     }
 
@@ -37,7 +38,12 @@ impl<'a> Source<'a> {
         for step in key.split(['.', '[']) {
             node = node.and_then(|node| match step.strip_suffix(']') {
                 Some(index) => node.elements().ok()?.into_iter().nth(index.parse().ok()?),
-                None => node.entries().ok()?.into_iter().find(|entry| entry.name == step).map(|entry| entry.value),
+                None => node
+                    .entries()
+                    .ok()?
+                    .into_iter()
+                    .find(|entry| entry.name == step)
+                    .map(|entry| entry.value),
             });
             offset = node.as_ref().map_or(offset, Node::offset);
         }
@@ -54,7 +60,9 @@ impl<'a> Source<'a> {
     fn syntax(&self, error: &serde_json::Error, offset: usize) -> ConfigError {
         let message = error.to_string();
         let problem = match message.split(" at line ").next().unwrap_or(&message) {
-            "key must be a string" => "expected a key in quotation marks; is there a comma too many?".to_owned(),
+            "key must be a string" => {
+                "expected a key in quotation marks; is there a comma too many?".to_owned()
+            }
             problem => problem.to_owned(),
         };
         let mut place = self.place(offset);
@@ -79,7 +87,11 @@ impl<'s, 'a> Node<'s, 'a> {
     /// What is wrong with this value.
     pub(super) fn error(&self, problem: impl fmt::Display) -> ConfigError {
         let key = if self.path.is_empty() { "(all of it)".to_owned() } else { self.path.clone() };
-        ConfigError::Value { place: self.source.place(self.offset()), key, problem: problem.to_string() }
+        ConfigError::Value {
+            place: self.source.place(self.offset()),
+            key,
+            problem: problem.to_string(),
+        }
     }
 
     /// A number within its limits.
@@ -96,8 +108,9 @@ impl<'s, 'a> Node<'s, 'a> {
 
     /// A truth value.
     pub(super) fn truth(&self) -> Result<bool, ConfigError> {
-        serde_json::from_str::<bool>(self.raw.get())
-            .map_err(|_| self.error(ValueError::not(self.found(), "a truth value", "true or false")))
+        serde_json::from_str::<bool>(self.raw.get()).map_err(|_| {
+            self.error(ValueError::not(self.found(), "a truth value", "true or false"))
+        })
     }
 
     /// The elements of a list.
@@ -109,7 +122,12 @@ impl<'s, 'a> Node<'s, 'a> {
     }
 
     /// The keys of an object, none of them unknown, none given twice.
-    pub(super) fn object(&self, keys: &[&str], noun: &str, right: &str) -> Result<Object<'s, 'a>, ConfigError> {
+    pub(super) fn object(
+        &self,
+        keys: &[&str],
+        noun: &str,
+        right: &str,
+    ) -> Result<Object<'s, 'a>, ConfigError> {
         if !self.is_object() {
             return Err(self.error(ValueError::not(self.found(), noun, right)));
         }
@@ -118,7 +136,11 @@ impl<'s, 'a> Node<'s, 'a> {
             let place = || self.source.place(entry.offset);
             let key = entry.value.path.clone();
             if !keys.contains(&entry.name.as_str()) {
-                return Err(ConfigError::UnknownKey { place: place(), key, hint: hint(&entry.name, keys) });
+                return Err(ConfigError::UnknownKey {
+                    place: place(),
+                    key,
+                    hint: hint(&entry.name, keys),
+                });
             }
             if let Some(first) = entries.iter().take(index).find(|other| other.name == entry.name) {
                 let first = self.source.place(first.offset).line;
@@ -147,7 +169,11 @@ impl<'s, 'a> Node<'s, 'a> {
 
     fn elements(&self) -> Result<Vec<Self>, ConfigError> {
         let raws: Vec<&'a RawValue> = self.parse()?;
-        let node = |(index, raw)| Node { source: self.source, path: format!("{}[{index}]", self.path), raw };
+        let node = |(index, raw)| Node {
+            source: self.source,
+            path: format!("{}[{index}]", self.path),
+            raw,
+        };
         Ok(raws.into_iter().enumerate().map(node).collect())
     }
 
@@ -159,18 +185,24 @@ impl<'s, 'a> Node<'s, 'a> {
             let gap = self.source.text.get(end..).unwrap_or_default();
             let offset = end + gap.find('"').unwrap_or(0);
             end = self.source.offset_of(raw.get()) + raw.get().len();
-            let path = if self.path.is_empty() { shown(&name) } else { format!("{}.{}", self.path, shown(&name)) };
+            let path = if self.path.is_empty() {
+                shown(&name)
+            } else {
+                format!("{}.{}", self.path, shown(&name))
+            };
             Entry { name, offset, value: Node { source: self.source, path, raw } }
         };
         Ok(pairs.0.into_iter().map(entry).collect())
     }
 
     fn parse<T: Deserialize<'a>>(&self) -> Result<T, ConfigError> {
-        serde_json::from_str(self.raw.get()).map_err(|error| self.source.syntax(&error, self.offset()))
+        serde_json::from_str(self.raw.get())
+            .map_err(|error| self.source.syntax(&error, self.offset()))
     }
 }
 
-/// A part of the text in a form that does not break the line of a message, nor the terminal that shows it.
+/// A part of the text in a form that does not break the line of a message, nor the terminal that
+/// shows it.
 fn shown(text: &str) -> String {
     const LONGEST: usize = 60;
     let mut chars = text.chars();
@@ -208,8 +240,16 @@ impl<'s, 'a> Object<'s, 'a> {
     /// The value of a key that must be there.
     pub(super) fn require(&self, name: &str, right: &str) -> Result<&Node<'s, 'a>, ConfigError> {
         self.get(name).ok_or_else(|| {
-            let key = if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) };
-            ConfigError::MissingKey { place: self.source.place(self.offset), key, right: right.to_owned() }
+            let key = if self.path.is_empty() {
+                name.to_owned()
+            } else {
+                format!("{}.{name}", self.path)
+            };
+            ConfigError::MissingKey {
+                place: self.source.place(self.offset),
+                key,
+                right: right.to_owned(),
+            }
         })
     }
 }

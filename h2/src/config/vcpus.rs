@@ -15,7 +15,8 @@ impl CpuSet {
     /// The set of these CPUs. Order and repetition do not matter.
     ///
     /// # Errors
-    /// [`ValueError`] for a CPU above 4095. Whether the host has the CPU is checked when the guest is created.
+    /// [`ValueError`] for a CPU above 4095. Whether the host has the CPU is checked when the guest
+    /// is created.
     pub fn new(cpus: impl IntoIterator<Item = u16>) -> Result<Self, ValueError> {
         let mut cpus: Vec<u16> = cpus.into_iter().collect();
         cpus.sort_unstable();
@@ -44,8 +45,8 @@ impl CpuSet {
         self.0.last().copied()
     }
 
-    /// The set as Xen's `xenctl_bitmap`: bit `n % 8` of byte `n / 8` stands for CPU `n`. As long as the highest CPU
-    /// needs.
+    /// The set as Xen's `xenctl_bitmap`: bit `n % 8` of byte `n / 8` stands for CPU `n`. As long as
+    /// the highest CPU needs.
     #[must_use]
     pub fn to_bitmap(&self) -> Vec<u8> {
         let mut bits = vec![0; self.highest().map_or(0, |cpu| usize::from(cpu) / 8 + 1)];
@@ -77,7 +78,8 @@ impl Vcpus {
         Self::pinned(count, Vec::new())
     }
 
-    /// That many vcpus; the first ones may only run on the CPUs of their set, the ones without a set anywhere.
+    /// That many vcpus; the first ones may only run on the CPUs of their set, the ones without a
+    /// set anywhere.
     ///
     /// # Errors
     /// [`ValueError`] unless the count is 1 to 128 and there are no more sets than vcpus.
@@ -136,6 +138,9 @@ mod tests {
         assert!(Vcpus::new(129).is_err());
         assert!(Vcpus::pinned(1, vec![CpuSet::default(); 2]).is_err());
         let vcpus = Vcpus::pinned(3, vec![CpuSet::default(), CpuSet::new([5]).unwrap()]).unwrap();
-        assert_eq!(vcpus.affinity().map(|(vcpu, set)| (vcpu, set.cpus().to_vec())).collect::<Vec<_>>(), [(1, vec![5])]);
+        assert_eq!(
+            vcpus.affinity().map(|(vcpu, set)| (vcpu, set.cpus().to_vec())).collect::<Vec<_>>(),
+            [(1, vec![5])]
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! The name of a disk in the guest and the device number that it stands for.
 //!
-//! The numbers are those of docs/man/xen-vbd-interface.7 in Xen 4.17: the number is a disk's id on both control
-//! planes.
+//! The numbers are those of docs/man/xen-vbd-interface.7 in Xen 4.17: the number is a disk's id on
+//! both control planes.
 
 use std::fmt;
 use std::str::FromStr;
@@ -21,10 +21,10 @@ pub struct Vdev {
 
 impl Vdev {
     pub(super) const NOUN: &'static str = "a disk name";
-    pub(super) const RIGHT: &'static str =
-        "xvdLETTERS[PARTITION] or dNUMBERpPARTITION, as in xvda or xvdb1 (hda to hdd and sda to sdp work too)";
+    pub(super) const RIGHT: &'static str = "xvdLETTERS[PARTITION] or dNUMBERpPARTITION, as in xvda or xvdb1 (hda to hdd and sda to sdp work too)";
 
-    /// The disk with this number, under the name that most guests give it. `None` if no name stands for the number.
+    /// The disk with this number, under the name that most guests give it. `None` if no name stands
+    /// for the number.
     #[must_use]
     pub fn from_number(number: u32) -> Option<Self> {
         let (minor, major) = (number & 0xff, number >> 8);
@@ -109,15 +109,16 @@ fn xen_disk(disk: u32, partition: u32) -> Option<u32> {
     }
 }
 
-/// Letters that count disks (`a` is 0, `z` 25, `aa` 26) and, behind them, a partition from 1 on; none is the whole
-/// disk.
+/// Letters that count disks (`a` is 0, `z` 25, `aa` 26) and, behind them, a partition from 1 on;
+/// none is the whole disk.
 fn letters(text: &str) -> Option<(u32, u32)> {
     let end = text.find(|c: char| !c.is_ascii_lowercase()).unwrap_or(text.len());
     let (letters, digits) = text.split_at_checked(end)?;
-    let counted = letters
-        .bytes()
-        .try_fold(0_u32, |disk, letter| disk.checked_mul(26)?.checked_add(u32::from(letter.checked_sub(b'a')?) + 1))?;
-    let partition = if digits.is_empty() { 0 } else { decimal(digits).filter(|&partition| partition > 0)? };
+    let counted = letters.bytes().try_fold(0_u32, |disk, letter| {
+        disk.checked_mul(26)?.checked_add(u32::from(letter.checked_sub(b'a')?) + 1)
+    })?;
+    let partition =
+        if digits.is_empty() { 0 } else { decimal(digits).filter(|&partition| partition > 0)? };
     Some((counted.checked_sub(1)?, partition))
 }
 
@@ -134,7 +135,8 @@ fn to_letters(disk: u32) -> String {
 
 /// A decimal number in its shortest form.
 fn decimal(digits: &str) -> Option<u32> {
-    let plain = digits.bytes().all(|byte| byte.is_ascii_digit()) && (digits == "0" || !digits.starts_with('0'));
+    let plain = digits.bytes().all(|byte| byte.is_ascii_digit())
+        && (digits == "0" || !digits.starts_with('0'));
     if plain { digits.parse().ok() } else { None }
 }
 
@@ -170,20 +172,36 @@ mod tests {
 
     #[test]
     fn names_of_numbers() {
-        for name in
-            ["xvda", "xvda1", "xvdp15", "xvdq", "xvdaa", "xvdzz3", "xvdaaa255", "hda", "hdb63", "hdd2", "sda", "sdp15"]
-        {
+        for name in [
+            "xvda",
+            "xvda1",
+            "xvdp15",
+            "xvdq",
+            "xvdaa",
+            "xvdzz3",
+            "xvdaaa255",
+            "hda",
+            "hdb63",
+            "hdd2",
+            "sda",
+            "sdp15",
+        ] {
             let vdev: Vdev = name.parse().unwrap();
             assert_eq!(Vdev::from_number(vdev.number()).unwrap(), vdev, "{name}");
         }
-        assert_eq!(Vdev::from_number("d20p1".parse::<Vdev>().unwrap().number()).unwrap().name(), "xvdu1");
-        // 22, 128 would be the fifth IDE disk; an extended number of a small disk is written otherwise.
+        assert_eq!(
+            Vdev::from_number("d20p1".parse::<Vdev>().unwrap().number()).unwrap().name(),
+            "xvdu1"
+        );
+        // 22, 128 would be the fifth IDE disk; an extended number of a small disk is written
+        // otherwise.
         for number in [0, 7, 22 << 8 | 2 << 6, 3 << 8 | 3 << 6, 1 << 28 | 1 << 8, u32::MAX] {
             assert_eq!(Vdev::from_number(number), None, "{number:#x}");
         }
     }
 
-    // The original took garbage behind the partition and used -1 as the id of what it did not understand.
+    // The original took garbage behind the partition and used -1 as the id of what it did not
+    // understand.
     #[test]
     fn what_is_no_disk() {
         for bad in [

@@ -9,7 +9,8 @@ use super::DeviceId;
 /// The class of a guest's console, which has no driver behind its backend's end.
 const CONSOLE: &str = "console";
 
-/// A device of a guest and its two ends. The class is any that libxl has: whoever destroys a guest meets them all.
+/// A device of a guest and its two ends. The class is any that libxl has: whoever destroys a guest
+/// meets them all.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Address {
     pub(crate) guest: DomId,
@@ -27,8 +28,8 @@ impl Address {
         Self { guest, backend_domain, backend_class: class.clone(), class, number: id.number }
     }
 
-    /// All devices of a guest, by the toolstacks' record. What the guest itself says is never asked: whoever removes what a
-    /// guest names can be made to remove another guest's.
+    /// All devices of a guest, by the toolstacks' record. What the guest itself says is never
+    /// asked: whoever removes what a guest names can be made to remove another guest's.
     pub(crate) fn all(store: &Store, guest: DomId) -> Result<Vec<Self>, StoreError> {
         let mut found = Vec::new();
         for class in store.directory(&records(guest))? {
@@ -38,33 +39,48 @@ impl Address {
     }
 
     /// Those of one class.
-    pub(crate) fn of_class(store: &Store, guest: DomId, class: &str) -> Result<Vec<Self>, StoreError> {
+    pub(crate) fn of_class(
+        store: &Store,
+        guest: DomId,
+        class: &str,
+    ) -> Result<Vec<Self>, StoreError> {
         let mut found = Vec::new();
         let folder = format!("{}/{class}", records(guest));
         for number in store.directory(&folder)? {
-            let Some(backend) = store.read(&format!("{folder}/{number}/backend"))? else { continue };
+            let Some(backend) = store.read(&format!("{folder}/{number}/backend"))? else {
+                continue;
+            };
             match Self::parse(guest, class, &number, &backend) {
                 Some(address) => found.push(address),
-                None => log::warn!("{folder}/{number}/backend names no backend of domain {guest}: {backend:?}"),
+                None => log::warn!(
+                    "{folder}/{number}/backend names no backend of domain {guest}: {backend:?}"
+                ),
             }
         }
         Ok(found)
     }
 
     /// The one with this name, if the guest has it.
-    pub(crate) fn find(store: &Store, guest: DomId, id: DeviceId) -> Result<Option<Self>, StoreError> {
+    pub(crate) fn find(
+        store: &Store,
+        guest: DomId,
+        id: DeviceId,
+    ) -> Result<Option<Self>, StoreError> {
         let (class, number) = (id.class.as_str(), id.number.to_string());
         let backend = store.read(&format!("{}/{class}/{number}/backend", records(guest)))?;
         Ok(backend.and_then(|backend| Self::parse(guest, class, &number, &backend)))
     }
 
-    /// Reads `/local/domain/BACKEND/backend/CLASS/GUEST/NUMBER`, which must be about this guest's device.
+    /// Reads `/local/domain/BACKEND/backend/CLASS/GUEST/NUMBER`, which must be about this guest's
+    /// device.
     fn parse(guest: DomId, class: &str, number: &str, backend: &str) -> Option<Self> {
         let parts: Vec<&str> = backend.strip_prefix("/local/domain/")?.split('/').collect();
         let [domain, "backend", backend_class, of, device] = parts.as_slice() else { return None };
         let backend_domain: DomId = domain.parse().ok()?;
-        let ours =
-            *of == guest.to_string() && *device == number && backend_domain != guest && !backend_class.is_empty();
+        let ours = *of == guest.to_string()
+            && *device == number
+            && backend_domain != guest
+            && !backend_class.is_empty();
         if !ours {
             return None;
         }
@@ -102,7 +118,12 @@ impl Address {
 
     /// The directory of all backends of this class that the domain has for this guest.
     pub(crate) fn backend_class(&self) -> String {
-        format!("{}/backend/{}/{}", nodes::home(self.backend_domain), self.backend_class, self.guest)
+        format!(
+            "{}/backend/{}/{}",
+            nodes::home(self.backend_domain),
+            self.backend_class,
+            self.guest
+        )
     }
 
     pub(crate) fn record(&self) -> String {

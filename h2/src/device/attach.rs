@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::{Address, DeviceClass, DeviceConfig, DeviceError, DeviceId, DeviceInfo, DeviceState, NewDevice};
+use super::{
+    Address, DeviceClass, DeviceConfig, DeviceError, DeviceId, DeviceInfo, DeviceState, NewDevice,
+};
 use super::{check, info, ready, remove};
 use crate::config::GuestConfig;
 use crate::domain::Domain;
@@ -18,7 +20,8 @@ use crate::store::Store;
 pub enum Detach {
     /// The guest is asked to let go of it, and may take this long.
     Ask(Duration),
-    /// It is taken away whatever the guest does with it. What has not reached a disk by then is lost.
+    /// It is taken away whatever the guest does with it. What has not reached a disk by then is
+    /// lost.
     Force,
 }
 
@@ -26,7 +29,8 @@ impl Domain {
     /// Its network interfaces and disks, whoever attached them.
     ///
     /// # Errors
-    /// [`Error::NoSuchDomain`] if it is gone, [`Error::Open`] or [`Error::Store`] if xenstored does not answer.
+    /// [`Error::NoSuchDomain`] if it is gone, [`Error::Open`] or [`Error::Store`] if xenstored does
+    /// not answer.
     pub fn devices(&self) -> Result<Vec<DeviceInfo>, Error> {
         match self.control()? {
             Control::Xenstore(store) => Ok(info::all(store, self.id())?),
@@ -40,18 +44,23 @@ impl Domain {
     /// As [`devices`](Self::devices), and [`DeviceError::Missing`].
     pub fn device(&self, device: DeviceId) -> Result<DeviceInfo, Error> {
         match self.control()? {
-            Control::Xenstore(store) => Ok(info::one(store, device.class, &self.address(store, device)?)?),
-            Control::Noxs(noxs) => Ok(noxs.info(self.id(), device)?.ok_or_else(|| self.missing(device))?),
+            Control::Xenstore(store) => {
+                Ok(info::one(store, device.class, &self.address(store, device)?)?)
+            }
+            Control::Noxs(noxs) => {
+                Ok(noxs.info(self.id(), device)?.ok_or_else(|| self.missing(device))?)
+            }
         }
     }
 
-    /// Gives it another device, and waits until the backend is ready for it; whether the guest takes it is
-    /// [`wait_until_connected`](Self::wait_until_connected). An interface gets the lowest number that is free. The
-    /// guest has the device again after a reboot, if this library made the guest.
+    /// Gives it another device, and waits until the backend is ready for it; whether the guest
+    /// takes it is [`wait_until_connected`](Self::wait_until_connected). An interface gets the
+    /// lowest number that is free. The guest has the device again after a reboot, if this
+    /// library made the guest.
     ///
     /// # Errors
-    /// [`Error::Device`] for what is wrong with the device, [`Error::WrongState`] for a guest that has ended, else as the
-    /// steps fail. Then nothing has changed.
+    /// [`Error::Device`] for what is wrong with the device, [`Error::WrongState`] for a guest that
+    /// has ended, else as the steps fail. Then nothing has changed.
     pub fn attach(&self, device: &DeviceConfig) -> Result<DeviceId, Error> {
         self.refuse_dom0("attaching devices")?;
         let _in_hand = self.take_in_hand()?;
@@ -76,7 +85,11 @@ impl Domain {
             Control::Xenstore(store) => {
                 let attached = || -> Result<(), Error> {
                     super::write(store, info.kind, std::slice::from_ref(&new))?;
-                    ready::wait::<Error>(store, std::slice::from_ref(&new), self.inner().device_limit)?;
+                    ready::wait::<Error>(
+                        store,
+                        std::slice::from_ref(&new),
+                        self.inner().device_limit,
+                    )?;
                     self.keep(record.as_ref())
                 };
                 attached().inspect_err(|_| undo(store, &new.address))?;
@@ -89,11 +102,12 @@ impl Domain {
         Ok(id)
     }
 
-    /// Takes a device away. A guest that has not taken the device yet is not asked; neither is one by [`Detach::Force`].
+    /// Takes a device away. A guest that has not taken the device yet is not asked; neither is one
+    /// by [`Detach::Force`].
     ///
     /// # Errors
-    /// [`DeviceError::Missing`], or [`DeviceError::NotReleased`] if the guest does not let go of it, which leaves the device to
-    /// a later call; else as the steps fail.
+    /// [`DeviceError::Missing`], or [`DeviceError::NotReleased`] if the guest does not let go of
+    /// it, which leaves the device to a later call; else as the steps fail.
     pub fn detach(&self, device: DeviceId, how: Detach) -> Result<(), Error> {
         self.refuse_dom0("detaching devices")?;
         let _in_hand = self.take_in_hand()?;
@@ -104,11 +118,14 @@ impl Domain {
         };
         let address = self.address(store, device)?;
         let mac = info::mac(store, &address)?;
-        let record = self.changed_record(&info, |config| remove_device(config, device, mac.as_deref()))?;
+        let record =
+            self.changed_record(&info, |config| remove_device(config, device, mac.as_deref()))?;
         match how {
             Detach::Ask(timeout) if is_taken(store, &address)? => {
                 if !remove::ask(store, &address, timeout)? {
-                    return Err(DeviceError::NotReleased { domain: self.id(), device, timeout }.into());
+                    return Err(
+                        DeviceError::NotReleased { domain: self.id(), device, timeout }.into()
+                    );
                 }
             }
             _ => remove::force(store, &address)?,
@@ -117,12 +134,19 @@ impl Domain {
         Ok(remove::forget(store, &address)?)
     }
 
-    fn detach_noxs(&self, noxs: Noxs<'_>, info: &DomainInfo, device: DeviceId, how: Detach) -> Result<(), Error> {
+    fn detach_noxs(
+        &self,
+        noxs: Noxs<'_>,
+        info: &DomainInfo,
+        device: DeviceId,
+        how: Detach,
+    ) -> Result<(), Error> {
         if !noxs.has(self.id(), device)? {
             return Err(self.missing(device).into());
         }
         let mac = noxs.info(self.id(), device)?.and_then(|device| device.mac);
-        let record = self.changed_record(info, |config| remove_device(config, device, mac.as_deref()))?;
+        let record =
+            self.changed_record(info, |config| remove_device(config, device, mac.as_deref()))?;
         noxs.detach(self.id(), device, how)?;
         self.keep(record.as_ref())
     }
@@ -134,7 +158,8 @@ impl Domain {
     /// Waits until the guest has connected its end of a device.
     ///
     /// # Errors
-    /// [`DeviceError::NotConnected`] if it has not within `timeout`, [`DeviceError::Missing`] if the device is gone.
+    /// [`DeviceError::NotConnected`] if it has not within `timeout`, [`DeviceError::Missing`] if
+    /// the device is gone.
     pub fn wait_until_connected(&self, device: DeviceId, timeout: Duration) -> Result<(), Error> {
         let not_connected = DeviceError::NotConnected { domain: self.id(), device, timeout };
         let store = match self.control()? {
@@ -180,7 +205,9 @@ impl Domain {
                 for other in &present {
                     if info::mac(store, other)? == wanted {
                         let mac = wanted.unwrap_or_default();
-                        return Err(DeviceError::mac_taken(free, &mac, other.number(), domain).into());
+                        return Err(
+                            DeviceError::mac_taken(free, &mac, other.number(), domain).into()
+                        );
                     }
                 }
                 Ok(free)
@@ -212,12 +239,15 @@ impl Domain {
 /// Takes a device out of a configuration: an interface by its address.
 fn remove_device(config: &mut GuestConfig, device: DeviceId, mac: Option<&str>) {
     match device.class {
-        DeviceClass::Vif => config.vifs.retain(|vif| vif.mac.map(|mac| mac.to_string()).as_deref() != mac),
+        DeviceClass::Vif => {
+            config.vifs.retain(|vif| vif.mac.map(|mac| mac.to_string()).as_deref() != mac)
+        }
         DeviceClass::Vbd => config.vbds.retain(|vbd| vbd.vdev.number() != device.number),
     }
 }
 
-/// Whether the guest has done anything with the device. If not, there is nobody who could let go of it.
+/// Whether the guest has done anything with the device. If not, there is nobody who could let go of
+/// it.
 fn is_taken(store: &Store, address: &Address) -> Result<bool, StoreError> {
     let state = store.read(&format!("{}/state", address.frontend()))?;
     Ok(state.is_some_and(|state| DeviceState::read(&state) != DeviceState::Initialising))
@@ -228,7 +258,8 @@ fn undo(store: &Store, address: &Address) {
     let remove = || remove::force(store, address).and_then(|()| remove::forget(store, address));
     let undone = remove().or_else(|error| {
         log::debug!("{error}: {}; trying again over a new connection", error.source);
-        let failed = |source| StoreError { operation: "reconnect for", path: address.record(), source };
+        let failed =
+            |source| StoreError { operation: "reconnect for", path: address.record(), source };
         store.reconnect().map_err(failed)?;
         remove()
     });

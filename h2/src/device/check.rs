@@ -1,4 +1,5 @@
-//! What is looked at before a device is made: what it needs on this host. Backends in other domains look for themselves.
+//! What is looked at before a device is made: what it needs on this host. Backends in other domains
+//! look for themselves.
 
 use std::fmt::Display;
 use std::fs::{self, File, Metadata, OpenOptions};
@@ -17,7 +18,10 @@ const INTERFACES: &str = "/sys/class/net";
 const SECTOR: u64 = 512;
 
 /// Checks all devices of a configuration.
-pub(crate) fn check_all<E: From<DeviceError> + From<CallError>>(inner: &Inner, config: &GuestConfig) -> Result<(), E> {
+pub(crate) fn check_all<E: From<DeviceError> + From<CallError>>(
+    inner: &Inner,
+    config: &GuestConfig,
+) -> Result<(), E> {
     super::numbered(config).iter().try_for_each(|(id, device)| check(inner, *id, device))
 }
 
@@ -60,7 +64,9 @@ fn bridge_problem(bridge: &Interface) -> Option<String> {
     } else if interface.exists() {
         Some(format!("{bridge} is no bridge but another network interface"))
     } else {
-        Some(format!("this host has no bridge {bridge}; make it (ip link add {bridge} type bridge) or name another"))
+        Some(format!(
+            "this host has no bridge {bridge}; make it (ip link add {bridge} type bridge) or name another"
+        ))
     }
 }
 
@@ -88,11 +94,16 @@ fn vbd_problem(vbd: &Vbd) -> Option<String> {
     if let Some(wrong) = wrong_kind(vbd.disk_type, &data) {
         return says(&wrong);
     }
-    // Opened for writing only where that has no effect of its own: udev looks at a block device that someone may have written to.
+    // Opened for writing only where that has no effect of its own: udev looks at a block device
+    // that someone may have written to.
     let write = vbd.access == Access::Write && data.is_file();
-    let open = || -> std::io::Result<File> { OpenOptions::new().read(true).write(write).open(target) };
+    let open =
+        || -> std::io::Result<File> { OpenOptions::new().read(true).write(write).open(target) };
     if let Err(error) = open() {
-        return says(&format_args!("cannot be opened to {}: {error}", if write { "write" } else { "read" }));
+        return says(&format_args!(
+            "cannot be opened to {}: {error}",
+            if write { "write" } else { "read" }
+        ));
     }
     if data.is_file() && data.len() < SECTOR {
         return says(&format_args!("is too small for a disk: it has {} bytes", data.len()));
@@ -106,7 +117,9 @@ fn wrong_kind(wanted: DiskType, data: &Metadata) -> Option<&'static str> {
         DiskType::File if kind.is_file() => None,
         DiskType::Phy if kind.is_block_device() => None,
         _ if kind.is_dir() => Some("is a folder; a disk needs a file or a block device"),
-        DiskType::File if kind.is_block_device() => Some("is a block device; give the type \"phy\""),
+        DiskType::File if kind.is_block_device() => {
+            Some("is a block device; give the type \"phy\"")
+        }
         DiskType::Phy if kind.is_file() => Some("is a file; give the type \"file\""),
         _ => Some("is neither a file nor a block device"),
     }

@@ -10,7 +10,8 @@ use crate::id::DomId;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DeviceError {
-    /// Something that it needs on this host is missing or of the wrong kind. Found before anything was made.
+    /// Something that it needs on this host is missing or of the wrong kind. Found before anything
+    /// was made.
     #[error("{device}: {problem}")]
     Unusable {
         /// The device.
@@ -91,7 +92,8 @@ pub enum DeviceError {
 impl DeviceError {
     /// An interface's address belongs to another one of the same guest.
     pub(crate) fn mac_taken(device: DeviceId, mac: &str, other: u32, domain: DomId) -> Self {
-        let problem = format!("{mac} is the address of vif {other} of domain {domain}; give another");
+        let problem =
+            format!("{mac} is the address of vif {other} of domain {domain}; give another");
         Self::Unusable { device, problem }
     }
 

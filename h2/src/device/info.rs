@@ -7,7 +7,8 @@ use crate::error::StoreError;
 use crate::id::DomId;
 use crate::store::Store;
 
-/// A snapshot of a device. What it is comes from the toolstacks' record; the frontend's state is what the guest says.
+/// A snapshot of a device. What it is comes from the toolstacks' record; the frontend's state is
+/// what the guest says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct DeviceInfo {
@@ -64,7 +65,11 @@ pub(super) fn mac(store: &Store, device: &Address) -> Result<Option<String>, Sto
     store.read(&format!("{}/mac", device.record()))
 }
 
-pub(super) fn one(store: &Store, class: DeviceClass, device: &Address) -> Result<DeviceInfo, StoreError> {
+pub(super) fn one(
+    store: &Store,
+    class: DeviceClass,
+    device: &Address,
+) -> Result<DeviceInfo, StoreError> {
     let (record, backend) = (device.record(), device.backend());
     let recorded = |node: &str| store.read(&format!("{record}/{node}"));
     let state = |end: &str| -> Result<_, StoreError> {
@@ -77,13 +82,17 @@ pub(super) fn one(store: &Store, class: DeviceClass, device: &Address) -> Result
         class,
         number: device.number(),
         name: match class {
-            DeviceClass::Vif => Some(vif("vifname")?.unwrap_or(format!("vif{}.{}", device.guest, device.number()))),
+            DeviceClass::Vif => {
+                Some(vif("vifname")?.unwrap_or(format!("vif{}.{}", device.guest, device.number())))
+            }
             DeviceClass::Vbd => vbd("dev")?,
         },
         backend: device.backend_domain,
         frontend_state: state(&device.frontend())?,
         backend_state: state(&backend)?,
-        hotplug_status: store.read(&format!("{backend}/hotplug-status"))?.filter(|status| !status.is_empty()),
+        hotplug_status: store
+            .read(&format!("{backend}/hotplug-status"))?
+            .filter(|status| !status.is_empty()),
         mac: vif("mac")?,
         bridge: vif("bridge")?,
         ip: vif("ip")?,

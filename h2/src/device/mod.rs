@@ -1,7 +1,8 @@
-//! Network interfaces and disks of guests. What guests without Xenstore have is in `crate::plane`; here is what a device is, and its life on the
-//! Xenstore plane.
+//! Network interfaces and disks of guests. What guests without Xenstore have is in `crate::plane`;
+//! here is what a device is, and its life on the Xenstore plane.
 //!
-//! There a device is three directories, whose nodes and permissions are those that libxl 4.17 writes for the same device:
+//! There a device is three directories, whose nodes and permissions are those that libxl 4.17
+//! writes for the same device:
 //!
 //! ```text
 //! /libxl/GUEST/device/vif/0                  the toolstacks' record: nobody else writes it, so it alone is believed
@@ -9,7 +10,8 @@
 //! /local/domain/BACKEND/backend/vif/GUEST/0  the backend's end: driver, hotplug agent and toolstack write it
 //! ```
 //!
-//! It lives from `state` to `state` of its backend's end (XenbusState of xen/include/public/io/xenbus.h):
+//! It lives from `state` to `state` of its backend's end (XenbusState of
+//! xen/include/public/io/xenbus.h):
 //!
 //! ```text
 //!   we write all nodes, then 1 --> 2 (driver), hotplug-status "connected" (agent)    ready: the guest may run
@@ -21,9 +23,11 @@
 //!                                  6 (driver has flushed and let go) --> we remove the directories, the record last
 //! ```
 //!
-//! - [`DeviceConfig`] says what a device is to be, [`DeviceId`] names one of a guest's, [`DeviceInfo`] tells how one is.
+//! - [`DeviceConfig`] says what a device is to be, [`DeviceId`] names one of a guest's,
+//!   [`DeviceInfo`] tells how one is.
 //! - [`DeviceError`]: what can go wrong with one.
-//! - `address`: the directories; `nodes`: what is written into them; `check`: what is looked at before
+//! - `address`: the directories; `nodes`: what is written into them; `check`: what is looked at
+//!   before
 //! - `ready`: the wait for backends; `remove`: the way out; `attach`: devices of guests that exist
 
 mod address;
@@ -101,7 +105,8 @@ impl Serialize for DeviceClass {
 pub struct DeviceId {
     /// What it is.
     pub class: DeviceClass,
-    /// Its number: of a network interface counted from 0, of a disk the one that its [`Vdev`] stands for.
+    /// Its number: of a network interface counted from 0, of a disk the one that its [`Vdev`]
+    /// stands for.
     pub number: u32,
 }
 
@@ -118,7 +123,8 @@ impl DeviceId {
         Self { class: DeviceClass::Vbd, number: vdev.number() }
     }
 
-    /// The device of this class that a user calls so: a number, or a disk's name in the guest. `None` if it can be neither.
+    /// The device of this class that a user calls so: a number, or a disk's name in the guest.
+    /// `None` if it can be neither.
     #[must_use]
     pub fn parse(class: DeviceClass, text: &str) -> Option<Self> {
         let number = match class {
@@ -188,8 +194,11 @@ impl NewDevice {
 
 /// The devices of a configuration with the numbers that they get.
 fn numbered(config: &GuestConfig) -> Vec<(DeviceId, DeviceConfig)> {
-    let vifs = (0..).zip(&config.vifs).map(|(number, vif)| (DeviceId::vif(number), DeviceConfig::Vif(vif.clone())));
-    let vbds = config.vbds.iter().map(|vbd| (DeviceId::vbd(&vbd.vdev), DeviceConfig::Vbd(vbd.clone())));
+    let vifs = (0..)
+        .zip(&config.vifs)
+        .map(|(number, vif)| (DeviceId::vif(number), DeviceConfig::Vif(vif.clone())));
+    let vbds =
+        config.vbds.iter().map(|vbd| (DeviceId::vbd(&vbd.vdev), DeviceConfig::Vbd(vbd.clone())));
     vifs.chain(vbds).collect()
 }
 
@@ -205,7 +214,9 @@ mod tests {
         assert_eq!((disk.number, disk.to_string().as_str()), (202 << 8 | 1 << 4 | 1, "vbd xvdb1"));
         assert_eq!(DeviceId::parse(DeviceClass::Vbd, "51729"), Some(disk));
         assert_eq!(DeviceId { class: DeviceClass::Vbd, number: 7 }.to_string(), "vbd 7");
-        for (class, wrong) in [(DeviceClass::Vif, "xvda"), (DeviceClass::Vif, "-1"), (DeviceClass::Vbd, "sdz")] {
+        for (class, wrong) in
+            [(DeviceClass::Vif, "xvda"), (DeviceClass::Vif, "-1"), (DeviceClass::Vbd, "sdz")]
+        {
             assert_eq!(DeviceId::parse(class, wrong), None, "{wrong}");
         }
     }

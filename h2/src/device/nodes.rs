@@ -1,7 +1,8 @@
 //! What is written into a device's directories: what libxl 4.17 writes for the same device.
 //!
-//! There is no transaction: the order serves. The record comes first, so that whatever a process that dies leaves is found with it;
-//! the states come last, the backend's behind the frontend's, since a driver looks at a device when it sees state 1.
+//! There is no transaction: the order serves. The record comes first, so that whatever a process
+//! that dies leaves is found with it; the states come last, the backend's behind the frontend's,
+//! since a driver looks at a device when it sees state 1.
 
 use std::path::Path;
 
@@ -25,7 +26,11 @@ const MTU: &str = "1500";
 type Nodes = Vec<(&'static str, String)>;
 
 /// Writes the nodes of some devices of one guest.
-pub(crate) fn write(store: &Store, kind: DomainKind, devices: &[NewDevice]) -> Result<(), StoreError> {
+pub(crate) fn write(
+    store: &Store,
+    kind: DomainKind,
+    devices: &[NewDevice],
+) -> Result<(), StoreError> {
     if devices.is_empty() {
         return Ok(());
     }
@@ -45,11 +50,15 @@ fn add(batch: &mut Batch, kind: DomainKind, device: &NewDevice) {
         DeviceConfig::Vif(vif) => vif_nodes(vif, address.number()),
         DeviceConfig::Vbd(vbd) => vbd_nodes(vbd, address.number(), kind),
     };
-    let of_backend: Nodes =
-        [("frontend-id", guest.to_string()), ("online", "1".to_owned())].into_iter().chain(of_backend).collect();
+    let of_backend: Nodes = [("frontend-id", guest.to_string()), ("online", "1".to_owned())]
+        .into_iter()
+        .chain(of_backend)
+        .collect();
 
     // The node by which the others are found goes first of all.
-    batch.write(format!("{record}/backend"), &backend).write(format!("{record}/frontend"), &frontend);
+    batch
+        .write(format!("{record}/backend"), &backend)
+        .write(format!("{record}/frontend"), &frontend);
     for (node, value) in &of_backend {
         batch.write(format!("{record}/{node}"), value);
     }
@@ -68,7 +77,8 @@ fn add(batch: &mut Batch, kind: DomainKind, device: &NewDevice) {
 
     batch.mkdir(&backend).set_permissions(&backend, &shared(backend_domain, guest));
     batch.write(format!("{backend}/frontend"), &frontend);
-    // The hotplug agent leaves devices of libxl's guests to libxl, which has scripts of its own; this one is not libxl's.
+    // The hotplug agent leaves devices of libxl's guests to libxl, which has scripts of its own;
+    // this one is not libxl's.
     batch.write(format!("{backend}/toolstack"), "chaos");
     for (node, value) in of_backend {
         batch.write(format!("{backend}/{node}"), value);
@@ -94,9 +104,16 @@ fn vif_nodes(vif: &Vif, number: u32) -> (Nodes, Nodes, Nodes) {
         frontend.push(("mac", mac.to_string()));
     }
     backend.extend(vif.ip.map(|ip| ("ip", ip.to_string())));
-    backend.extend(vif.rate.map(|rate| ("rate", format!("{},{}", rate.bytes_per_interval(), rate.interval_us()))));
+    backend.extend(
+        vif.rate
+            .map(|rate| ("rate", format!("{},{}", rate.bytes_per_interval(), rate.interval_us()))),
+    );
     backend.extend(vif.bridge.as_ref().map(|bridge| ("bridge", bridge.to_string())));
-    backend.extend([("handle", handle), ("type", "vif".to_owned()), ("hotplug-status", String::new())]);
+    backend.extend([
+        ("handle", handle),
+        ("type", "vif".to_owned()),
+        ("hotplug-status", String::new()),
+    ]);
     frontend.push(("trusted", "1".to_owned()));
     (frontend, vec![("mtu", MTU.to_owned())], backend)
 }
@@ -116,8 +133,11 @@ fn vbd_nodes(vbd: &Vbd, number: u32, kind: DomainKind) -> (Nodes, Nodes, Nodes) 
         ("discard-enable", discard.to_owned()),
         ("specification", "xen".to_owned()),
     ];
-    let mut frontend =
-        vec![("virtual-device", number.to_string()), ("device-type", "disk".to_owned()), ("trusted", "1".to_owned())];
+    let mut frontend = vec![
+        ("virtual-device", number.to_string()),
+        ("device-type", "disk".to_owned()),
+        ("trusted", "1".to_owned()),
+    ];
     if kind == DomainKind::Pv {
         frontend.push(("protocol", "x86_64-abi".to_owned()));
     }

@@ -1,4 +1,5 @@
-//! The nodes of devices, against those that libxl 4.17 wrote for the same devices (`xenstore-ls -fp` after an `xl create`); `toolstack` is ours.
+//! The nodes of devices, against those that libxl 4.17 wrote for the same devices (`xenstore-ls
+//! -fp` after an `xl create`); `toolstack` is ours.
 
 use super::*;
 use crate::config::DiskType;
@@ -134,9 +135,17 @@ fn a_disk() {
 
 #[test]
 fn what_depends_on_the_configuration() {
-    let vif = Vif { script: Some("/srv/vif-own".into()), bridge: None, backend: DomId::new(7).unwrap(), ..vif() };
+    let vif = Vif {
+        script: Some("/srv/vif-own".into()),
+        bridge: None,
+        backend: DomId::new(7).unwrap(),
+        ..vif()
+    };
     let lines = written(DeviceId::vif(3), DeviceConfig::Vif(vif), DomainKind::Pvh);
-    assert!(lines.contains(&"/local/domain/7/backend/vif/1/3/script = \"/srv/vif-own\"".to_owned()), "{lines:#?}");
+    assert!(
+        lines.contains(&"/local/domain/7/backend/vif/1/3/script = \"/srv/vif-own\"".to_owned()),
+        "{lines:#?}"
+    );
     assert!(lines.contains(&"/local/domain/1/device/vif/3 (n1,r7)".to_owned()), "{lines:#?}");
     assert!(!lines.iter().any(|line| line.contains("bridge =")), "{lines:#?}");
 
@@ -144,6 +153,9 @@ fn what_depends_on_the_configuration() {
     let lines = written(DeviceId::vbd(&disk.vdev), DeviceConfig::Vbd(disk), DomainKind::Pvh);
     assert!(!lines.iter().any(|line| line.contains("protocol")), "{lines:#?}");
     for node in ["mode = \"r\"", "discard-enable = \"0\""] {
-        assert!(lines.contains(&format!("/local/domain/0/backend/vbd/1/51712/{node}")), "{lines:#?}");
+        assert!(
+            lines.contains(&format!("/local/domain/0/backend/vbd/1/51712/{node}")),
+            "{lines:#?}"
+        );
     }
 }

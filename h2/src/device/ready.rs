@@ -1,5 +1,5 @@
-//! Waiting until backends are ready for their guest: the driver has taken the device, and the hotplug agent has said that it is
-//! connected.
+//! Waiting until backends are ready for their guest: the driver has taken the device, and the
+//! hotplug agent has said that it is connected.
 
 use std::time::Duration;
 
@@ -23,18 +23,23 @@ pub(crate) enum Missing {
 /// Waits for all of these devices, for `limit` together.
 ///
 /// # Errors
-/// [`DeviceError::Hotplug`], [`DeviceError::Closed`], or [`DeviceError::NotReady`] for the first device that fails.
+/// [`DeviceError::Hotplug`], [`DeviceError::Closed`], or [`DeviceError::NotReady`] for the first
+/// device that fails.
 pub(crate) fn wait<E: From<StoreError> + From<DeviceError>>(
     store: &Store,
     devices: &[NewDevice],
     limit: Duration,
 ) -> Result<(), E> {
-    let mut pending: Vec<(&NewDevice, Missing)> = devices.iter().map(|device| (device, Missing::Driver)).collect();
-    let folders: Vec<String> = devices.iter().map(|device| device.address.backend_class()).collect();
+    let mut pending: Vec<(&NewDevice, Missing)> =
+        devices.iter().map(|device| (device, Missing::Driver)).collect();
+    let folders: Vec<String> =
+        devices.iter().map(|device| device.address.backend_class()).collect();
     store.wait_until::<E>(&folders, limit, || {
         let mut left = Vec::new();
         for (device, _) in pending.drain(..) {
-            left.extend(look::<E>(store, device.id, &device.address)?.map(|missing| (device, missing)));
+            left.extend(
+                look::<E>(store, device.id, &device.address)?.map(|missing| (device, missing)),
+            );
         }
         pending = left;
         Ok(pending.is_empty())
@@ -64,7 +69,10 @@ fn look<E: From<StoreError> + From<DeviceError>>(
         return Err(DeviceError::Hotplug { domain, device, reason }.into());
     }
     match store.read(&format!("{backend}/state"))?.map(|state| DeviceState::read(&state)) {
-        None => Err(DeviceError::Closed { domain, device, reason: "its nodes are gone".to_owned() }.into()),
+        None => {
+            Err(DeviceError::Closed { domain, device, reason: "its nodes are gone".to_owned() }
+                .into())
+        }
         Some(DeviceState::Closing | DeviceState::Closed) => {
             let reason = said(store.read(&format!("{}/error", address.errors()))?);
             Err(DeviceError::Closed { domain, device, reason }.into())
@@ -80,14 +88,21 @@ impl Missing {
         match (self, backend.is_dom0()) {
             (Self::Driver, true) => {
                 let driver = device.class.driver();
-                format!("the kernel's backend driver has not taken it; is {driver} loaded (modprobe {driver})?")
+                format!(
+                    "the kernel's backend driver has not taken it; is {driver} loaded (modprobe {driver})?"
+                )
             }
-            (Self::Driver, false) => format!("domain {backend} has no backend driver that takes it"),
+            (Self::Driver, false) => {
+                format!("domain {backend} has no backend driver that takes it")
+            }
             (Self::Agent, true) => {
-                "the hotplug agent has not answered; is xendevd running (systemctl status xendevd)?".to_owned()
+                "the hotplug agent has not answered; is xendevd running (systemctl status xendevd)?"
+                    .to_owned()
             }
             (Self::Agent, false) => {
-                format!("the hotplug agent of domain {backend} has not answered; does xendevd or xl devd run there?")
+                format!(
+                    "the hotplug agent of domain {backend} has not answered; does xendevd or xl devd run there?"
+                )
             }
         }
     }
@@ -96,7 +111,8 @@ impl Missing {
 /// What another program has written, in a form that a message can repeat.
 pub(crate) fn said(text: Option<String>) -> String {
     let text = text.unwrap_or_default();
-    let text: String = text.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST).collect();
+    let text: String =
+        text.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST).collect();
     if text.is_empty() { "it gives no reason".to_owned() } else { text }
 }
 

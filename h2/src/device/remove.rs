@@ -1,7 +1,9 @@
-//! The way out of a device: its backend is told to close, waited for, and then the directories go, the record last.
+//! The way out of a device: its backend is told to close, waited for, and then the directories go,
+//! the record last.
 //!
-//! A backend that is gone before its driver has let go could lose what the guest has written, and keeps pages and event channels of a
-//! domain that is to go, too. One that does not answer keeps nobody: after a bound it goes all the same.
+//! A backend that is gone before its driver has let go could lose what the guest has written, and
+//! keeps pages and event channels of a domain that is to go, too. One that does not answer keeps
+//! nobody: after a bound it goes all the same.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -14,8 +16,8 @@ use crate::store::{Batch, Store};
 /// How long the backends of a guest that is being destroyed may take, all together.
 const LIMIT: Duration = Duration::from_secs(2);
 
-/// Removes all devices of a guest that does not run, whoever made them, with their backends; the guest's own nodes and the record
-/// are left to whoever removes the guest.
+/// Removes all devices of a guest that does not run, whoever made them, with their backends; the
+/// guest's own nodes and the record are left to whoever removes the guest.
 pub(crate) fn remove_all(store: &Store, guest: DomId) -> Result<(), StoreError> {
     let devices = Address::all(store, guest)?;
     if devices.is_empty() {
@@ -40,15 +42,23 @@ pub(super) fn ask(store: &Store, device: &Address, limit: Duration) -> Result<bo
     Ok(closed)
 }
 
-/// Forgets a device whose ends are gone: the last step, since before it the device can be found and removed again.
+/// Forgets a device whose ends are gone: the last step, since before it the device can be found and
+/// removed again.
 pub(super) fn forget(store: &Store, device: &Address) -> Result<(), StoreError> {
     let (record, folder) = (device.record(), device.record_class());
-    let only = store.directory(&folder)?.iter().all(|number| record == format!("{folder}/{number}"));
+    let only =
+        store.directory(&folder)?.iter().all(|number| record == format!("{folder}/{number}"));
     store.remove(if only { &folder } else { &record })
 }
 
-/// Has the backends close. By force the frontends' ends go first: a backend without one does not wait for the guest.
-fn close(store: &Store, devices: &[Address], force: bool, limit: Duration) -> Result<bool, StoreError> {
+/// Has the backends close. By force the frontends' ends go first: a backend without one does not
+/// wait for the guest.
+fn close(
+    store: &Store,
+    devices: &[Address],
+    force: bool,
+    limit: Duration,
+) -> Result<bool, StoreError> {
     let mut batch = Batch::new();
     let mut asked = Vec::new();
     for device in devices.iter().filter(|device| device.has_driver()) {
@@ -77,7 +87,11 @@ fn close(store: &Store, devices: &[Address], force: bool, limit: Duration) -> Re
         Ok(asked.is_empty())
     })?;
     for device in asked.iter().filter(|_| force) {
-        log::warn!("{} has not closed within {} s, and is removed all the same", device.backend(), limit.as_secs_f32());
+        log::warn!(
+            "{} has not closed within {} s, and is removed all the same",
+            device.backend(),
+            limit.as_secs_f32()
+        );
     }
     Ok(closed)
 }
@@ -87,7 +101,8 @@ fn state(store: &Store, device: &Address) -> Result<Option<DeviceState>, StoreEr
     Ok(store.read(&format!("{}/state", device.backend()))?.map(|state| DeviceState::read(&state)))
 }
 
-/// Removes both ends of a device, and the directories that held them, where nothing else is in them.
+/// Removes both ends of a device, and the directories that held them, where nothing else is in
+/// them.
 fn remove_ends(store: &Store, device: &Address) -> Result<(), StoreError> {
     remove_backends(store, std::slice::from_ref(device))?;
     store.remove(&device.frontend())?;

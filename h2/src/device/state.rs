@@ -77,7 +77,14 @@ impl DeviceState {
 
     /// Whether the backend's driver has taken the device and has not let it go.
     pub(crate) const fn is_served(self) -> bool {
-        matches!(self, Self::InitWait | Self::Initialised | Self::Connected | Self::Reconfiguring | Self::Reconfigured)
+        matches!(
+            self,
+            Self::InitWait
+                | Self::Initialised
+                | Self::Connected
+                | Self::Reconfiguring
+                | Self::Reconfigured
+        )
     }
 }
 

@@ -1,4 +1,5 @@
-//! The Linux bzImage: a setup header, and in the protected-mode code behind it the compressed kernel, an ELF image.
+//! The Linux bzImage: a setup header, and in the protected-mode code behind it the compressed
+//! kernel, an ELF image.
 //!
 //! Source: Documentation/arch/x86/boot.rst of Linux 6.1, "The Real-Mode Kernel Header".
 
@@ -19,8 +20,8 @@ const FIRST_WITH_PAYLOAD: u16 = 0x0208;
 /// The compressed kernel in a bzImage, or `None` if the data is no bzImage.
 ///
 /// # Errors
-/// [`ImageProblem::OldBootProtocol`] before protocol 2.08, [`ImageProblem::Truncated`] when the payload is not all
-/// there.
+/// [`ImageProblem::OldBootProtocol`] before protocol 2.08, [`ImageProblem::Truncated`] when the
+/// payload is not all there.
 pub(super) fn payload(data: &[u8]) -> Result<Option<&[u8]>, ImageProblem> {
     let is_boot_sector = u16_at(data, BOOT_FLAG) == Some(0xaa55);
     let has_magic = data.get(MAGIC..).is_some_and(|data| data.starts_with(b"HdrS"));

@@ -57,18 +57,25 @@ impl Compression {
             [0x28, 0xb5, 0x2f, 0xfd, ..] => Self::Zstd,
             [0x5d, 0, 0, ..] => Self::Lzma,
             [b'B', b'Z', b'h', ..] => return Err(ImageProblem::UnsupportedCompression("bzip2")),
-            [0x89, b'L', b'Z', b'O', ..] => return Err(ImageProblem::UnsupportedCompression("lzo")),
-            [0x04, 0x22, 0x4d, 0x18, ..] => return Err(ImageProblem::UnsupportedCompression("lz4 frames")),
+            [0x89, b'L', b'Z', b'O', ..] => {
+                return Err(ImageProblem::UnsupportedCompression("lzo"));
+            }
+            [0x04, 0x22, 0x4d, 0x18, ..] => {
+                return Err(ImageProblem::UnsupportedCompression("lz4 frames"));
+            }
             data if data.starts_with(&LZ4_LEGACY) => Self::Lz4,
             _ => return Ok(None),
         };
         Ok(Some(found))
     }
 
-    /// Uncompresses the first stream in `data`. What follows it is ignored: Linux images have their size there.
+    /// Uncompresses the first stream in `data`. What follows it is ignored: Linux images have their
+    /// size there.
     pub(super) fn uncompress(self, data: &[u8], limit: u64) -> Result<Vec<u8>, ImageProblem> {
         let damaged = |error| ImageProblem::Damaged(self, error);
-        let lzma = |stream: Result<liblzma::stream::Stream, _>| stream.map_err(|error| damaged(io::Error::from(error)));
+        let lzma = |stream: Result<liblzma::stream::Stream, _>| {
+            stream.map_err(|error| damaged(io::Error::from(error)))
+        };
         match self {
             Self::Gzip => drain(flate2::bufread::GzDecoder::new(data), data, limit),
             Self::Xz => {
@@ -80,28 +87,36 @@ impl Compression {
                 drain(liblzma::bufread::XzDecoder::new_stream(data, stream), data, limit)
             }
             Self::Zstd => {
-                let mut decoder = zstd::stream::read::Decoder::with_buffer(data).map_err(damaged)?.single_frame();
+                let mut decoder =
+                    zstd::stream::read::Decoder::with_buffer(data).map_err(damaged)?.single_frame();
                 decoder.window_log_max(ZSTD_WINDOW_LOG).map_err(damaged)?;
                 drain(decoder, data, limit)
             }
             Self::Lz4 => lz4_legacy(data, limit),
         }
         .map_err(damaged)
-        .and_then(|bytes| if len(&bytes) > limit { Err(ImageProblem::TooLargeInside { limit }) } else { Ok(bytes) })
+        .and_then(|bytes| {
+            if len(&bytes) > limit {
+                Err(ImageProblem::TooLargeInside { limit })
+            } else {
+                Ok(bytes)
+            }
+        })
     }
 }
 
 /// Reads a decoder to its end, or to one byte more than the limit.
 fn drain(decoder: impl Read, data: &[u8], limit: u64) -> io::Result<Vec<u8>> {
-    // All but lzma streams end in the size of what they hold, or are followed by it in a Linux image.
+    // All but lzma streams end in the size of what they hold, or are followed by it in a Linux
+    // image.
     let announced = u32_at(data, data.len().saturating_sub(4)).unwrap_or(0).min(FIRST_RESERVATION);
     let mut bytes = Vec::with_capacity(usize::try_from(announced).unwrap_or(0));
     decoder.take(limit + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
-/// lz4's legacy form: the magic number, then chunks, each with its compressed size before it. There is no end mark:
-/// the data ends, or is followed by one 32-bit number that is no chunk's size.
+/// lz4's legacy form: the magic number, then chunks, each with its compressed size before it. There
+/// is no end mark: the data ends, or is followed by one 32-bit number that is no chunk's size.
 fn lz4_legacy(data: &[u8], limit: u64) -> io::Result<Vec<u8>> {
     let damaged = |problem: &str| io::Error::new(io::ErrorKind::InvalidData, problem.to_owned());
     let mut bytes = Vec::new();

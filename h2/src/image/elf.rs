@@ -43,14 +43,19 @@ pub(super) fn read(data: &[u8], kind: GuestType) -> Result<Facts, ImageProblem> 
     let machine = u16_at(data, E_MACHINE);
     match (u8_at(data, EI_CLASS), machine.map(elf::Machine)) {
         (Some(2), Some(elf::EM_X86_64)) => facts::<elf::FileHeader64<LittleEndian>>(data),
-        (Some(1), Some(elf::EM_386)) if kind == GuestType::Pvh => facts::<elf::FileHeader32<LittleEndian>>(data),
+        (Some(1), Some(elf::EM_386)) if kind == GuestType::Pvh => {
+            facts::<elf::FileHeader32<LittleEndian>>(data)
+        }
         (Some(1), Some(elf::EM_386)) => Err(ImageProblem::Bits32),
         (Some(1 | 2), Some(machine)) => Err(ImageProblem::OtherMachine(machine_name(machine))),
         (Some(1 | 2) | None, None) => {
-            let expected = u64::try_from(size_of::<elf::FileHeader64<LittleEndian>>()).unwrap_or(u64::MAX);
+            let expected =
+                u64::try_from(size_of::<elf::FileHeader64<LittleEndian>>()).unwrap_or(u64::MAX);
             Err(ImageProblem::Truncated { expected, actual: len(data) })
         }
-        (class, _) => Err(ImageProblem::BadElf(format!("{} is no class of ELF files", class.unwrap_or(0)))),
+        (class, _) => {
+            Err(ImageProblem::BadElf(format!("{} is no class of ELF files", class.unwrap_or(0))))
+        }
     }
 }
 
@@ -92,7 +97,8 @@ fn facts<E: FileHeader<Endian = LittleEndian>>(data: &[u8]) -> Result<Facts, Ima
     Ok(Facts { notes, elf_entry: header.e_entry(ENDIAN).into(), start, end })
 }
 
-/// The physical addresses that the segments are loaded to, from the first to the one behind the last.
+/// The physical addresses that the segments are loaded to, from the first to the one behind the
+/// last.
 fn loaded<P>(segments: &[P], data: &[u8]) -> Result<(u64, u64), ImageProblem>
 where
     P: ProgramHeader<Endian = LittleEndian>,
@@ -104,11 +110,15 @@ where
         let address: u64 = segment.p_paddr(ENDIAN).into();
         let offset: u64 = segment.p_offset(ENDIAN).into();
         if in_file > in_memory {
-            return Err(ImageProblem::BadElf("a segment is larger in the file than in memory".to_owned()));
+            return Err(ImageProblem::BadElf(
+                "a segment is larger in the file than in memory".to_owned(),
+            ));
         }
         let last = address.checked_add(in_memory);
         let (Some(last), Some(last_in_file)) = (last, offset.checked_add(in_file)) else {
-            return Err(ImageProblem::BadElf("a segment reaches behind the last address".to_owned()));
+            return Err(ImageProblem::BadElf(
+                "a segment reaches behind the last address".to_owned(),
+            ));
         };
         start = start.min(address);
         end = end.max(last);
@@ -153,12 +163,17 @@ where
 }
 
 /// Whether the tables of segments and sections are all there.
-fn complete<E: FileHeader<Endian = LittleEndian>>(header: &E, data: &[u8]) -> Result<(), ImageProblem> {
+fn complete<E: FileHeader<Endian = LittleEndian>>(
+    header: &E,
+    data: &[u8],
+) -> Result<(), ImageProblem> {
     let end = |offset: u64, count: u16, size: u16| {
         if count == 0 { Some(0) } else { offset.checked_add(u64::from(count) * u64::from(size)) }
     };
-    let segments = end(header.e_phoff(ENDIAN).into(), header.e_phnum(ENDIAN), header.e_phentsize(ENDIAN));
-    let sections = end(header.e_shoff(ENDIAN).into(), header.e_shnum(ENDIAN), header.e_shentsize(ENDIAN));
+    let segments =
+        end(header.e_phoff(ENDIAN).into(), header.e_phnum(ENDIAN), header.e_phentsize(ENDIAN));
+    let sections =
+        end(header.e_shoff(ENDIAN).into(), header.e_shnum(ENDIAN), header.e_shentsize(ENDIAN));
     match segments.zip(sections).map(|(segments, sections)| segments.max(sections)) {
         Some(expected) if expected <= len(data) => Ok(()),
         Some(expected) => Err(ImageProblem::Truncated { expected, actual: len(data) }),
@@ -167,8 +182,9 @@ fn complete<E: FileHeader<Endian = LittleEndian>>(header: &E, data: &[u8]) -> Re
 }
 
 impl Facts {
-    /// Whether a guest of this type can start from the image: the rules of Xen's loader, `elf_xen_note_check` and
-    /// `elf_xen_addr_calc_check` in xen/common/libelf/libelf-dominfo.c.
+    /// Whether a guest of this type can start from the image: the rules of Xen's loader,
+    /// `elf_xen_note_check` and `elf_xen_addr_calc_check` in
+    /// xen/common/libelf/libelf-dominfo.c.
     pub(super) fn check(&self, kind: GuestType) -> Result<(), ImageProblem> {
         const KNOWN: [&str; 6] = [
             "writable_page_tables",
@@ -188,18 +204,27 @@ impl Facts {
     }
 
     fn check_pv(&self) -> Result<(), ImageProblem> {
-        let starts = |text: &Option<String>, with: &str| text.as_ref().is_some_and(|text| text.starts_with(with));
+        let starts = |text: &Option<String>, with: &str| {
+            text.as_ref().is_some_and(|text| text.starts_with(with))
+        };
         let notes = &self.notes;
         if !starts(&notes.loader, "generic") && !starts(&notes.guest_os, "linux") {
             let problem = match notes.phys32_entry {
-                Some(_) => "its Xen notes are those of a PVH kernel; give `type` \"pvh\"".to_owned(),
-                None => "its Xen notes name neither the loader \"generic\" nor the system \"linux\"".to_owned(),
+                Some(_) => {
+                    "its Xen notes are those of a PVH kernel; give `type` \"pvh\"".to_owned()
+                }
+                None => {
+                    "its Xen notes name neither the loader \"generic\" nor the system \"linux\""
+                        .to_owned()
+                }
             };
             return Err(ImageProblem::NotPv(problem));
         }
         if !starts(&notes.xen_version, "xen-3.0") {
             let found = notes.xen_version.as_deref().unwrap_or("no version");
-            return Err(ImageProblem::NotPv(format!("its Xen notes are for {found:?}, not for \"xen-3.0\"")));
+            return Err(ImageProblem::NotPv(format!(
+                "its Xen notes are for {found:?}, not for \"xen-3.0\""
+            )));
         }
         if notes.entry.is_none() && notes.phys32_entry.is_some() {
             let problem = "it has a PVH entry point, but no PV one; give `type` \"pvh\"".to_owned();
@@ -212,7 +237,9 @@ impl Facts {
         let shift = base.wrapping_sub(notes.paddr_offset.unwrap_or(0));
         let (start, end) = (self.start.wrapping_add(shift), self.end.wrapping_add(shift));
         if start > end || base > start {
-            return Err(ImageProblem::BadNotes("VIRT_BASE and PADDR_OFFSET do not fit its physical addresses"));
+            return Err(ImageProblem::BadNotes(
+                "VIRT_BASE and PADDR_OFFSET do not fit its physical addresses",
+            ));
         }
         if notes.init_p2m.is_some_and(|p2m| (start..end).contains(&p2m)) {
             return Err(ImageProblem::BadNotes("INIT_P2M lies in the kernel"));
@@ -235,5 +262,9 @@ impl Facts {
 }
 
 fn within(entry: u64, start: u64, end: u64, kind: GuestType) -> Result<(), ImageProblem> {
-    if (start..end).contains(&entry) { Ok(()) } else { Err(ImageProblem::EntryOutside { kind, entry, start, end }) }
+    if (start..end).contains(&entry) {
+        Ok(())
+    } else {
+        Err(ImageProblem::EntryOutside { kind, entry, start, end })
+    }
 }

@@ -123,7 +123,9 @@ pub enum ImageProblem {
     #[error("it requires the Xen feature {0}, which no guest has")]
     RequiredFeature(String),
     /// Its entry point is not in what is loaded.
-    #[error("its {kind} entry point {entry:#x} is outside of what is loaded, {start:#x} to {end:#x}")]
+    #[error(
+        "its {kind} entry point {entry:#x} is outside of what is loaded, {start:#x} to {end:#x}"
+    )]
     EntryOutside {
         /// The type of guest whose entry point that is.
         kind: GuestType,
@@ -141,7 +143,9 @@ pub enum ImageProblem {
     #[error("its {0} data is damaged: {1}")]
     Damaged(Compression, io::Error),
     /// It is compressed in a way that we cannot undo.
-    #[error("it is compressed with {0}, which is not supported; gzip, xz, zstd, lz4 (legacy) and lzma are")]
+    #[error(
+        "it is compressed with {0}, which is not supported; gzip, xz, zstd, lz4 (legacy) and lzma are"
+    )]
     UnsupportedCompression(&'static str),
     /// It becomes larger than an image can be.
     #[error("it is larger than {limit} bytes when uncompressed")]

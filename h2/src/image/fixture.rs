@@ -62,7 +62,8 @@ impl Elf {
     pub(super) fn build(&self) -> Vec<u8> {
         let notes = self.note_bytes();
         let wide = self.bits == 64;
-        let (header_size, segment_size, section_size) = if wide { (64, 56, 64) } else { (52, 32, 40) };
+        let (header_size, segment_size, section_size) =
+            if wide { (64, 56, 64) } else { (52, 32, 40) };
         let notes_at = 0x2000;
         let names_at = notes_at + notes.len();
         let mut names = b"\0.notes\0".to_vec();
@@ -78,7 +79,9 @@ impl Elf {
             out.extend_from_slice(if wide { &bytes } else { &bytes[..4] });
         };
         let short = |out: &mut Vec<u8>, value: u16| out.extend_from_slice(&value.to_le_bytes());
-        let int = |out: &mut Vec<u8>, value: usize| out.extend_from_slice(&u32::try_from(value).unwrap().to_le_bytes());
+        let int = |out: &mut Vec<u8>, value: usize| {
+            out.extend_from_slice(&u32::try_from(value).unwrap().to_le_bytes())
+        };
         short(&mut out, self.kind);
         short(&mut out, self.machine);
         int(&mut out, 1);
@@ -172,8 +175,8 @@ pub(super) fn bzimage(payload: &[u8]) -> Vec<u8> {
     out
 }
 
-/// The data in each of the ways that we can undo, as the kernel's build does it: all but gzip with the size behind
-/// it.
+/// The data in each of the ways that we can undo, as the kernel's build does it: all but gzip with
+/// the size behind it.
 pub(super) fn compressed(data: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
     let size = u32::try_from(data.len()).unwrap().to_le_bytes();
     let sized = |mut bytes: Vec<u8>| {

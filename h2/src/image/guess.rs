@@ -12,7 +12,9 @@ pub(super) fn looks_like(data: &[u8]) -> String {
         [0x1f, 0x8b, ..] => "gzip data",
         [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => "xz data",
         [0x28, 0xb5, 0x2f, 0xfd, ..] => "zstd data",
-        data if data.starts_with(b"070701") || data.starts_with(b"070702") => "a cpio archive, as a ramdisk is",
+        data if data.starts_with(b"070701") || data.starts_with(b"070702") => {
+            "a cpio archive, as a ramdisk is"
+        }
         data if data.starts_with(b"!<arch>\n") => "a static library or Debian package",
         data if has(data, 257, b"ustar") => "a tar archive",
         data if has(data, 0x438, &[0x53, 0xef]) => "an ext2, ext3 or ext4 file system",

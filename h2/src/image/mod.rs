@@ -1,12 +1,12 @@
 //! Kernel images and ramdisks: read once, uncompressed, and checked before a domain is made.
 //!
-//! [`KernelImage`] is an ELF image in memory with what its headers and Xen notes say ([`XenNotes`]); whatever
-//! wrapping the file had (a Linux bzImage, a [`Compression`]) is gone. So libxenguest only ever sees a plain ELF
-//! image that has passed the checks it would make itself, and a mistake has a message with the path in it.
-//! [`Ramdisk`] is a file's content.
+//! [`KernelImage`] is an ELF image in memory with what its headers and Xen notes say
+//! ([`XenNotes`]); whatever wrapping the file had (a Linux bzImage, a [`Compression`]) is gone. So
+//! libxenguest only ever sees a plain ELF image that has passed the checks it would make itself,
+//! and a mistake has a message with the path in it. [`Ramdisk`] is a file's content.
 //!
-//! The bytes of a kernel are as untrusted as whoever may name one: every offset is checked, what is uncompressed is
-//! bounded, and the property tests feed the parsers with damaged images.
+//! The bytes of a kernel are as untrusted as whoever may name one: every offset is checked, what is
+//! uncompressed is bounded, and the property tests feed the parsers with damaged images.
 
 mod bytes;
 mod bzimage;
@@ -47,7 +47,8 @@ pub struct KernelImage {
 }
 
 impl KernelImage {
-    /// Reads a kernel file: an ELF image, a compressed ELF image, or a Linux bzImage, of at most 512 MiB.
+    /// Reads a kernel file: an ELF image, a compressed ELF image, or a Linux bzImage, of at most
+    /// 512 MiB.
     ///
     /// # Errors
     /// [`ImageError`] with the path and the [`ImageProblem`].
@@ -62,18 +63,27 @@ impl KernelImage {
     ///
     /// # Errors
     /// [`ImageError`] with the path and the [`ImageProblem`].
-    pub fn from_bytes(bytes: Vec<u8>, path: impl Into<PathBuf>, guest_type: GuestType) -> Result<Self, ImageError> {
+    pub fn from_bytes(
+        bytes: Vec<u8>,
+        path: impl Into<PathBuf>,
+        guest_type: GuestType,
+    ) -> Result<Self, ImageError> {
         let path = path.into();
         let parsed = unwrap(bytes, MAX_KERNEL).and_then(|(bytes, compression)| {
-            let facts = elf::read(&bytes, guest_type).map_err(|problem| match (problem, compression) {
-                (ImageProblem::NotAKernel(looks), Some(how)) => ImageProblem::NotAKernelInside(how, looks),
-                (problem, _) => problem,
-            })?;
+            let facts =
+                elf::read(&bytes, guest_type).map_err(|problem| match (problem, compression) {
+                    (ImageProblem::NotAKernel(looks), Some(how)) => {
+                        ImageProblem::NotAKernelInside(how, looks)
+                    }
+                    (problem, _) => problem,
+                })?;
             facts.check(guest_type)?;
             Ok((bytes, compression, facts))
         });
         match parsed {
-            Ok((bytes, compression, facts)) => Ok(Self { path, guest_type, compression, bytes, facts }),
+            Ok((bytes, compression, facts)) => {
+                Ok(Self { path, guest_type, compression, bytes, facts })
+            }
             Err(problem) => Err(ImageError { role: Role::Kernel, path, problem }),
         }
     }
@@ -118,15 +128,15 @@ impl KernelImage {
         note.unwrap_or(self.facts.elf_entry)
     }
 
-    /// Bytes from the start of the guest's memory to the end of the loaded kernel, with what it leaves free before
-    /// itself (16 MiB for an ordinary Linux) and its zeroed data.
+    /// Bytes from the start of the guest's memory to the end of the loaded kernel, with what it
+    /// leaves free before itself (16 MiB for an ordinary Linux) and its zeroed data.
     #[must_use]
     pub fn loaded_size(&self) -> u64 {
         self.facts.size_from_zero(self.guest_type)
     }
 
-    /// Whether the guest's memory can hold this kernel and the ramdisk at all. What passes may still be too small to
-    /// boot.
+    /// Whether the guest's memory can hold this kernel and the ramdisk at all. What passes may
+    /// still be too small to boot.
     ///
     /// # Errors
     /// [`ImageProblem::MemoryTooSmall`] with what would be the least.
@@ -207,6 +217,9 @@ impl Ramdisk {
 
 impl fmt::Debug for Ramdisk {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ramdisk").field("path", &self.path).field("bytes", &self.bytes.len()).finish()
+        f.debug_struct("Ramdisk")
+            .field("path", &self.path)
+            .field("bytes", &self.bytes.len())
+            .finish()
     }
 }

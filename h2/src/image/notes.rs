@@ -1,7 +1,8 @@
 //! The notes by which a kernel image tells Xen what it is.
 //!
-//! Source: xen/include/public/elfnote.h and features.h of Xen 4.17. Which notes are read where, and that they are
-//! aligned to 4 bytes whatever the segment says, is what Xen's own loader does (xen/common/libelf).
+//! Source: xen/include/public/elfnote.h and features.h of Xen 4.17. Which notes are read where, and
+//! that they are aligned to 4 bytes whatever the segment says, is what Xen's own loader does
+//! (xen/common/libelf).
 
 use super::bytes::{len, part, u8_at, u16_at, u32_at, u64_at};
 
@@ -24,7 +25,8 @@ const LINUX_RSDP_UNRESTRICTED: u32 = 15;
 /// The longest text that is kept of a note, in bytes.
 const MAX_TEXT: usize = 256;
 
-/// What the notes of the owner "Xen" say. A note that is missing is `None`; of two of a kind the later one counts.
+/// What the notes of the owner "Xen" say. A note that is missing is `None`; of two of a kind the
+/// later one counts.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct XenNotes {
@@ -44,7 +46,8 @@ pub struct XenNotes {
     pub guest_version: Option<String>,
     /// `LOADER`: the loader that it wants, "generic".
     pub loader: Option<String>,
-    /// `FEATURES`: feature names, separated by `|`; with `!` before those that it cannot do without.
+    /// `FEATURES`: feature names, separated by `|`; with `!` before those that it cannot do
+    /// without.
     pub features: Option<String>,
     /// `SUPPORTED_FEATURES`: a bit for each `XENFEAT_` number.
     pub supported_features: Option<u32>,
@@ -57,21 +60,26 @@ pub struct XenNotes {
 }
 
 impl XenNotes {
-    /// Whether this kernel finds the ACPI root pointer only in the BIOS area below 1 MiB: a Linux that does not say
-    /// otherwise (before 4.20) ignores the one in the PVH start info.
+    /// Whether this kernel finds the ACPI root pointer only in the BIOS area below 1 MiB: a Linux
+    /// that does not say otherwise (before 4.20) ignores the one in the PVH start info.
     #[must_use]
     pub fn needs_low_rsdp(&self) -> bool {
-        let unrestricted = self.supported_features.is_some_and(|bits| bits & (1 << LINUX_RSDP_UNRESTRICTED) != 0);
+        let unrestricted =
+            self.supported_features.is_some_and(|bits| bits & (1 << LINUX_RSDP_UNRESTRICTED) != 0);
         self.guest_os.as_deref() == Some("linux") && !unrestricted
     }
 
     /// The features that the kernel cannot do without.
     pub fn required_features(&self) -> impl Iterator<Item = &str> {
-        self.features.as_deref().unwrap_or_default().split('|').filter_map(|name| name.strip_prefix('!'))
+        self.features
+            .as_deref()
+            .unwrap_or_default()
+            .split('|')
+            .filter_map(|name| name.strip_prefix('!'))
     }
 
-    /// Takes over all Xen notes of a segment or section. Returns how many there were. What follows a note that is
-    /// cut off is not read.
+    /// Takes over all Xen notes of a segment or section. Returns how many there were. What follows
+    /// a note that is cut off is not read.
     pub(super) fn read(&mut self, mut data: &[u8]) -> usize {
         let mut count = 0;
         while let Some(note) = Note::first(data) {

@@ -90,7 +90,10 @@ fn damaged_compressed_data() {
     for (name, data) in compressed(&bytes) {
         let cut = open(&data[..data.len() / 2], GuestType::Pv).unwrap_err();
         assert!(matches!(cut.problem, ImageProblem::Damaged(..)), "{name}: {cut}");
-        assert!(cut.to_string().starts_with(&format!("kernel /k: its {name} data is damaged: ")), "{cut}");
+        assert!(
+            cut.to_string().starts_with(&format!("kernel /k: its {name} data is damaged: ")),
+            "{cut}"
+        );
         assert!(cut.io().is_some());
         let mut broken = data;
         let middle = broken.len() / 2;
@@ -106,7 +109,10 @@ fn what_is_uncompressed_is_bounded() {
     let limit = 1 << 20;
     for (name, data) in compressed(&vec![0; 9 << 20]) {
         let error = unwrap(data, limit).unwrap_err();
-        assert!(matches!(error, ImageProblem::TooLargeInside { limit: 0x10_0000 }), "{name}: {error}");
+        assert!(
+            matches!(error, ImageProblem::TooLargeInside { limit: 0x10_0000 }),
+            "{name}: {error}"
+        );
     }
     // A gzip stream that announces 4 GiB does not get them.
     let mut data = compressed(&Elf::pv().build()).remove(0).1;
@@ -121,8 +127,14 @@ fn what_is_no_kernel() {
     tar[257..262].copy_from_slice(b"ustar");
     let table: [(Vec<u8>, &str); 10] = [
         (vec![], "kernel /k: it is empty"),
-        (b"#!/bin/sh\n".to_vec(), "kernel /k: it is no ELF image and no Linux bzImage; it looks like a script"),
-        (b"{ \"name\": 1 }\n".to_vec(), "kernel /k: it is no ELF image and no Linux bzImage; it looks like text"),
+        (
+            b"#!/bin/sh\n".to_vec(),
+            "kernel /k: it is no ELF image and no Linux bzImage; it looks like a script",
+        ),
+        (
+            b"{ \"name\": 1 }\n".to_vec(),
+            "kernel /k: it is no ELF image and no Linux bzImage; it looks like text",
+        ),
         (
             b"070701000".to_vec(),
             "kernel /k: it is no ELF image and no Linux bzImage; it looks like a cpio archive, as a ramdisk is",
@@ -143,8 +155,14 @@ fn what_is_no_kernel() {
             compressed(&tar).remove(0).1,
             "kernel /k: it holds no ELF image but, compressed with gzip, what looks like a tar archive",
         ),
-        (b"\x7fELF".to_vec(), "kernel /k: it is cut off: 4 bytes of the 64 that its headers announce"),
-        (b"\x7fELF\x02\x02\x01".to_vec(), "kernel /k: it is an ELF image for a big-endian processor, not for x86-64"),
+        (
+            b"\x7fELF".to_vec(),
+            "kernel /k: it is cut off: 4 bytes of the 64 that its headers announce",
+        ),
+        (
+            b"\x7fELF\x02\x02\x01".to_vec(),
+            "kernel /k: it is an ELF image for a big-endian processor, not for x86-64",
+        ),
     ];
     for (bytes, expected) in table {
         assert_eq!(pv_message(bytes), expected);
@@ -154,9 +172,15 @@ fn what_is_no_kernel() {
 #[test]
 fn what_is_the_wrong_elf() {
     let table = [
-        (Elf { bits: 32, machine: 3, ..Elf::pv() }, "it is a 32-bit ELF image; 32-bit PV guests are not supported"),
+        (
+            Elf { bits: 32, machine: 3, ..Elf::pv() },
+            "it is a 32-bit ELF image; 32-bit PV guests are not supported",
+        ),
         (Elf { machine: 183, ..Elf::pv() }, "it is an ELF image for arm64, not for x86-64"),
-        (Elf { kind: 1, ..Elf::pv() }, "it is an object file (.o or .ko) and not an executable ELF image"),
+        (
+            Elf { kind: 1, ..Elf::pv() },
+            "it is an object file (.o or .ko) and not an executable ELF image",
+        ),
         (
             Elf { in_memory: 0x10, ..Elf::pv() },
             "its ELF headers are damaged: a segment is larger in the file than in memory",
@@ -166,7 +190,10 @@ fn what_is_the_wrong_elf() {
             Elf { notes: vec![], section: Some("__xen_guest"), ..Elf::pv() },
             "it has a __xen_guest section in place of Xen notes, which is not supported",
         ),
-        (Elf::pvh(), "it is no PV kernel: its Xen notes are those of a PVH kernel; give `type` \"pvh\""),
+        (
+            Elf::pvh(),
+            "it is no PV kernel: its Xen notes are those of a PVH kernel; give `type` \"pvh\"",
+        ),
         (
             Elf::pv().with(18, &[0; 4]).without(1),
             "it is no PV kernel: it has a PVH entry point, but no PV one; give `type` \"pvh\"",
@@ -175,9 +202,15 @@ fn what_is_the_wrong_elf() {
             Elf::pv().with(6, b"NetBSD\0").without(8),
             "it is no PV kernel: its Xen notes name neither the loader \"generic\" nor the system \"linux\"",
         ),
-        (Elf::pv().with(5, b"xen-4.0\0"), "it is no PV kernel: its Xen notes are for \"xen-4.0\", not for \"xen-3.0\""),
+        (
+            Elf::pv().with(5, b"xen-4.0\0"),
+            "it is no PV kernel: its Xen notes are for \"xen-4.0\", not for \"xen-3.0\"",
+        ),
         (Elf::pv().with(10, b"!dom0\0"), "it requires the Xen feature dom0, which no guest has"),
-        (Elf::pv().without(3).with(4, &[0; 8]), "its Xen notes are damaged: PADDR_OFFSET without VIRT_BASE"),
+        (
+            Elf::pv().without(3).with(4, &[0; 8]),
+            "its Xen notes are damaged: PADDR_OFFSET without VIRT_BASE",
+        ),
         (
             Elf::pv().with(1, &[0; 8]),
             "its pv entry point 0x0 is outside of what is loaded, 0xffffffff80100000 to 0xffffffff80103000",
@@ -204,7 +237,11 @@ fn what_is_cut_off_says_by_how_much() {
     }
     let image = bzimage(&bytes);
     let error = open(&image[..image.len() - 600], GuestType::Pv).unwrap_err();
-    let expected = format!("kernel /k: it is cut off: {} bytes of the {}", image.len() - 600, image.len() - 512);
+    let expected = format!(
+        "kernel /k: it is cut off: {} bytes of the {}",
+        image.len() - 600,
+        image.len() - 512
+    );
     assert!(error.to_string().starts_with(&expected), "{error}");
 }
 
@@ -212,7 +249,10 @@ fn what_is_cut_off_says_by_how_much() {
 fn old_boot_protocols() {
     let mut image = bzimage(b"x");
     image[0x206..0x208].copy_from_slice(&0x0206_u16.to_le_bytes());
-    assert_eq!(pv_message(image), "kernel /k: it is a Linux image of boot protocol 2.06; 2.08 or newer is needed");
+    assert_eq!(
+        pv_message(image),
+        "kernel /k: it is a Linux image of boot protocol 2.06; 2.08 or newer is needed"
+    );
 }
 
 #[test]
@@ -273,8 +313,9 @@ mod properties {
 
     use super::*;
 
-    static COMPRESSED: LazyLock<Vec<Vec<u8>>> =
-        LazyLock::new(|| compressed(&Elf::pv().build()).iter().map(|(_, data)| bzimage(data)).collect());
+    static COMPRESSED: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
+        compressed(&Elf::pv().build()).iter().map(|(_, data)| bzimage(data)).collect()
+    });
 
     fn kinds() -> impl Strategy<Value = GuestType> {
         prop::sample::select(GuestType::ALL)

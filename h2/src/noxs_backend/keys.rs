@@ -6,7 +6,8 @@ use std::io;
 use noxs::keys::{ENTRY_HEADER, KeyList, PRIVATE_MAX, is_key, is_value};
 use serde::Serialize;
 
-/// Keys with their values, in the order of the keys. What is not UTF-8 in a value is replaced, since a guest may have written it.
+/// Keys with their values, in the order of the keys. What is not UTF-8 in a value is replaced,
+/// since a guest may have written it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Keys(BTreeMap<String, String>);
@@ -46,7 +47,8 @@ impl Keys {
     /// # Errors
     /// [`io::ErrorKind::InvalidData`] for what is none.
     pub fn decode(bytes: &[u8]) -> io::Result<Self> {
-        let list = KeyList::parse_private(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        let list = KeyList::parse_private(bytes)
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
         let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
         Ok(Self(list.iter().map(|(key, value)| (text(key), text(value))).collect()))
     }
@@ -54,7 +56,8 @@ impl Keys {
     /// The encoding.
     ///
     /// # Errors
-    /// [`io::ErrorKind::InvalidInput`] for a key or value that cannot be, or more than the host keeps of a device.
+    /// [`io::ErrorKind::InvalidInput`] for a key or value that cannot be, or more than the host
+    /// keeps of a device.
     pub fn encode(&self) -> io::Result<Vec<u8>> {
         let wrong = |what: String| io::Error::new(io::ErrorKind::InvalidInput, what);
         let mut bytes = Vec::new();
@@ -62,15 +65,21 @@ impl Keys {
             let (Ok(key_length), true) = (u8::try_from(key.len()), is_key(key.as_bytes())) else {
                 return Err(wrong(format!("{key:?} is no key of a device")));
             };
-            let (Ok(value_length), true) = (u16::try_from(value.len()), is_value(value.as_bytes())) else {
-                return Err(wrong(format!("the value of key {key} is longer than 512 bytes or has a NUL")));
+            let (Ok(value_length), true) = (u16::try_from(value.len()), is_value(value.as_bytes()))
+            else {
+                return Err(wrong(format!(
+                    "the value of key {key} is longer than 512 bytes or has a NUL"
+                )));
             };
             let [low, high] = value_length.to_le_bytes();
             bytes.extend([key_length, 0, low, high]);
             bytes.extend(key.bytes().chain(value.bytes()));
         }
         if bytes.len() > PRIVATE_MAX {
-            return Err(wrong(format!("the keys of a device take {} bytes, {PRIVATE_MAX} at most", bytes.len())));
+            return Err(wrong(format!(
+                "the keys of a device take {} bytes, {PRIVATE_MAX} at most",
+                bytes.len()
+            )));
         }
         debug_assert!(bytes.is_empty() || bytes.len() > ENTRY_HEADER);
         Ok(bytes)
@@ -92,7 +101,8 @@ mod tests {
 
     #[test]
     fn the_encoding_is_the_protocols() {
-        let keys: Keys = [("script", "xendevd"), ("bridge", "xenbr0"), ("empty", "")].into_iter().collect();
+        let keys: Keys =
+            [("script", "xendevd"), ("bridge", "xenbr0"), ("empty", "")].into_iter().collect();
         let mut reference = noxs::keys::Keys::for_side(Side::Backend);
         for (key, value) in keys.iter() {
             reference.set(key.as_bytes(), value.as_bytes()).unwrap();
@@ -113,8 +123,14 @@ mod tests {
     #[test]
     fn what_cannot_be_is_refused() {
         let encode = |key: &str, value: &str| Keys::from_iter([(key, value)]).encode();
-        for (key, value) in [("", ""), ("/a", ""), ("a b", ""), ("a", "\0"), ("a", "x".repeat(513).as_str())] {
-            assert_eq!(encode(key, value).unwrap_err().kind(), io::ErrorKind::InvalidInput, "{key:?}");
+        for (key, value) in
+            [("", ""), ("/a", ""), ("a b", ""), ("a", "\0"), ("a", "x".repeat(513).as_str())]
+        {
+            assert_eq!(
+                encode(key, value).unwrap_err().kind(),
+                io::ErrorKind::InvalidInput,
+                "{key:?}"
+            );
         }
         let many: Keys = (0..9).map(|number| (format!("k{number}"), "x".repeat(512))).collect();
         assert!(many.encode().is_err());

@@ -1,4 +1,5 @@
-//! The control domain's end of NoXS devices: what the kernel offers under /dev/xen/noxs_backend (docs/noxs-abi.md, part 7).
+//! The control domain's end of NoXS devices: what the kernel offers under /dev/xen/noxs_backend
+//! (docs/noxs-abi.md, part 7).
 //!
 //! ```text
 //!   create --> 1 --(driver)--> 2 InitWait --(frontend)--> 4 Connected --destroy--> 5 Closing --> 6 Closed --> gone
@@ -7,10 +8,12 @@
 //!
 //! - [`Backend`] is the open node; each has its own watches.
 //! - [`Name`] says which device; [`Keys`] are the key/value strings of one end.
-//! - A device whose keys are read comes as [`Reading`], a listed one as [`Listed`], a change of one as [`Change`].
+//! - A device whose keys are read comes as [`Reading`], a listed one as [`Listed`], a change of one
+//!   as [`Change`].
 //!
-//! A device that does not exist is `None`, or no failure where it is to go, as with Xenstore nodes. Other programs than toolstacks have
-//! a use for it, too: the hotplug agent answers through the private keys.
+//! A device that does not exist is `None`, or no failure where it is to go, as with Xenstore nodes.
+//! Other programs than toolstacks have a use for it, too: the hotplug agent answers through the
+//! private keys.
 
 mod error;
 mod keys;
@@ -31,7 +34,8 @@ use crate::error::OpenError;
 use crate::id::{DomId, GrantRef, Port};
 use crate::raw::noxs_node::Node;
 pub use crate::seam::{
-    NoxsChange as Change, NoxsListed as Listed, NoxsName as Name, NoxsNews as News, NoxsWhich as Which,
+    NoxsChange as Change, NoxsListed as Listed, NoxsName as Name, NoxsNews as News,
+    NoxsWhich as Which,
 };
 use crate::seam::{NoxsNode, NoxsWatch};
 
@@ -58,7 +62,8 @@ pub struct Reading {
     pub port: Port,
 }
 
-/// An open /dev/xen/noxs_backend. The descriptor is readable (poll(2)) while there are changes to be told.
+/// An open /dev/xen/noxs_backend. The descriptor is readable (poll(2)) while there are changes to
+/// be told.
 #[derive(Debug)]
 pub struct Backend {
     node: Box<dyn NoxsNode>,
@@ -76,15 +81,20 @@ impl Backend {
     /// Opens the kernel's node; `None` if this kernel has none.
     ///
     /// # Errors
-    /// [`OpenError::Permission`] if the caller is not root, [`OpenError::NoxsVersion`] if the kernel speaks another version of the ioctls or of
-    /// the control pages (`NOXS_IOC_VERSION`), else [`OpenError::Noxs`].
+    /// [`OpenError::Permission`] if the caller is not root, [`OpenError::NoxsVersion`] if the
+    /// kernel speaks another version of the ioctls or of the control pages
+    /// (`NOXS_IOC_VERSION`), else [`OpenError::Noxs`].
     pub fn open() -> Result<Option<Self>, OpenError> {
         Self::open_at(Path::new(NODE))
     }
 
     fn open_at(path: &Path) -> Result<Option<Self>, OpenError> {
-        let failed =
-            |source| NoxsError { operation: "open", device: None, detail: Some(path.display().to_string()), source };
+        let failed = |source| NoxsError {
+            operation: "open",
+            device: None,
+            detail: Some(path.display().to_string()),
+            source,
+        };
         let node = match Node::open(path) {
             Ok(Some(node)) => node,
             Ok(None) => return Ok(None),
@@ -123,7 +133,12 @@ impl Backend {
         name: Name,
         call: impl FnOnce(&dyn NoxsNode) -> io::Result<T>,
     ) -> Result<T, NoxsError> {
-        call(self.count()).map_err(|source| NoxsError { operation, device: Some(name), detail: None, source })
+        call(self.count()).map_err(|source| NoxsError {
+            operation,
+            device: Some(name),
+            detail: None,
+            source,
+        })
     }
 
     /// Opens it once more: one without watches, which are its own.
@@ -131,23 +146,35 @@ impl Backend {
     /// # Errors
     /// [`NoxsError`] if the kernel refuses.
     pub fn another(&self) -> Result<Self, NoxsError> {
-        let failed = |source| NoxsError { operation: "open the node of", device: None, detail: None, source };
+        let failed = |source| NoxsError {
+            operation: "open the node of",
+            device: None,
+            detail: None,
+            source,
+        };
         let node = self.count().another().map_err(failed)?;
         Ok(Self { node, operations: Rc::clone(&self.operations) })
     }
 
-    /// Makes a device: a control page with `keys`, granted to the guest, and a port for it (`NOXS_IOC_CREATE`). `private` are keys of the
-    /// host alone. The guest does not know of the device before it is in its device page.
+    /// Makes a device: a control page with `keys`, granted to the guest, and a port for it
+    /// (`NOXS_IOC_CREATE`). `private` are keys of the host alone. The guest does not know of
+    /// the device before it is in its device page.
     ///
     /// # Errors
     /// [`NoxsError`]: `EEXIST` if there is such a device, `EINVAL` for keys that cannot be, `ENOSPC` for too many, `ENODEV` without a driver for the
     /// class.
-    pub fn create(&self, name: Name, keys: &Keys, private: &Keys) -> Result<(GrantRef, Port), NoxsError> {
+    pub fn create(
+        &self,
+        name: Name,
+        keys: &Keys,
+        private: &Keys,
+    ) -> Result<(GrantRef, Port), NoxsError> {
         self.run("make", name, |node| node.create(name, &keys.encode()?, &private.encode()?))
     }
 
-    /// Removes a device, and says whether it was there. The frontend is asked to close and may take `timeout`, of which the kernel heeds 60 s; by
-    /// force it is not asked, and the timeout is for the driver (`NOXS_IOC_DESTROY`).
+    /// Removes a device, and says whether it was there. The frontend is asked to close and may take
+    /// `timeout`, of which the kernel heeds 60 s; by force it is not asked, and the timeout is
+    /// for the driver (`NOXS_IOC_DESTROY`).
     ///
     /// # Errors
     /// [`NoxsError`]: `ETIMEDOUT` if the frontend has not closed; the device stays. `EINTR` if a signal came meanwhile.
@@ -155,7 +182,8 @@ impl Backend {
         Ok(there(self.run("remove", name, |node| node.destroy(name, timeout, force)))?.is_some())
     }
 
-    /// Sets keys of the backend: in its control page, or if `private` those of the host alone (`NOXS_IOC_SET_KEYS`).
+    /// Sets keys of the backend: in its control page, or if `private` those of the host alone
+    /// (`NOXS_IOC_SET_KEYS`).
     ///
     /// # Errors
     /// [`NoxsError`]: `ENOENT` if there is no such device, `EINVAL` for a key or value that cannot be, `ENOSPC` if the region is full: then nothing
@@ -205,7 +233,12 @@ impl Backend {
     /// # Errors
     /// [`NoxsError`] if the kernel refuses.
     pub fn list(&self, domain: Option<DomId>) -> Result<Vec<Listed>, NoxsError> {
-        self.count().list(domain).map_err(|source| NoxsError { operation: "list", device: None, detail: None, source })
+        self.count().list(domain).map_err(|source| NoxsError {
+            operation: "list",
+            device: None,
+            detail: None,
+            source,
+        })
     }
 
     /// From now on tells changes of all devices (`NOXS_IOC_WATCH`).
@@ -234,7 +267,12 @@ impl Backend {
 
     fn watch(&self, watch: NoxsWatch) -> Result<(), NoxsError> {
         let device = if let NoxsWatch::Device(name) = watch { Some(name) } else { None };
-        self.count().watch(watch).map_err(|source| NoxsError { operation: "watch", device, detail: None, source })
+        self.count().watch(watch).map_err(|source| NoxsError {
+            operation: "watch",
+            device,
+            detail: None,
+            source,
+        })
     }
 
     /// The changes of watched devices that nobody has read yet: one for each device. Never waits.
@@ -245,16 +283,19 @@ impl Backend {
         Ok(self.news()?.devices)
     }
 
-    /// As [`events`](Self::events), and whether a domain has ended, after [`watch_ends`](Self::watch_ends).
+    /// As [`events`](Self::events), and whether a domain has ended, after
+    /// [`watch_ends`](Self::watch_ends).
     ///
     /// # Errors
     /// [`NoxsError`] if the kernel refuses.
     pub fn news(&self) -> Result<News, NoxsError> {
-        let failed = |source| NoxsError { operation: "read changes of", device: None, detail: None, source };
+        let failed =
+            |source| NoxsError { operation: "read changes of", device: None, detail: None, source };
         self.count().news().map_err(failed)
     }
 
-    /// From now on tells that a domain has shut down or is gone, any domain, whatever plane it has. `false` if hypervisor or kernel do not tell it.
+    /// From now on tells that a domain has shut down or is gone, any domain, whatever plane it has.
+    /// `false` if hypervisor or kernel do not tell it.
     ///
     /// # Errors
     /// As [`watch_all`](Self::watch_all).
@@ -271,7 +312,8 @@ impl Backend {
     /// # Errors
     /// [`NoxsError`] if poll(2) fails.
     pub fn wait(&self, timeout: Duration) -> Result<bool, NoxsError> {
-        let failed = |source| NoxsError { operation: "wait for", device: None, detail: None, source };
+        let failed =
+            |source| NoxsError { operation: "wait for", device: None, detail: None, source };
         self.node.wait(timeout).map_err(failed)
     }
 }

@@ -1,5 +1,5 @@
-//! All that there is of a guest's devices on the NoXS plane, for people: the device page as the hypervisor has it, and of each control page what the
-//! kernel has published and taken from it.
+//! All that there is of a guest's devices on the NoXS plane, for people: the device page as the
+//! hypervisor has it, and of each control page what the kernel has published and taken from it.
 
 use serde::Serialize;
 
@@ -20,7 +20,8 @@ pub struct NoxsDump {
     pub domain: DomId,
     /// The device page's count of changes.
     pub generation: u32,
-    /// The devices: those of the page in the order of their slots, then those that only the kernel has.
+    /// The devices: those of the page in the order of their slots, then those that only the kernel
+    /// has.
     pub devices: Vec<NoxsDumpDevice>,
 }
 
@@ -66,8 +67,8 @@ impl Domain {
     /// What is in the guest's device page and control pages.
     ///
     /// # Errors
-    /// [`Error::WrongState`] for a guest with Xenstore, [`Error::NoSuchDomain`] if it is gone, [`Error::Call`] or [`Error::Noxs`] if hypervisor or
-    /// kernel refuse.
+    /// [`Error::WrongState`] for a guest with Xenstore, [`Error::NoSuchDomain`] if it is gone,
+    /// [`Error::Call`] or [`Error::Noxs`] if hypervisor or kernel refuse.
     pub fn noxs_dump(&self) -> Result<NoxsDump, Error> {
         match self.control()? {
             Control::Noxs(noxs) => noxs.dump(self.id()),
@@ -88,10 +89,14 @@ impl Noxs<'_> {
         };
         let mut devices = Vec::new();
         for slot in &page.slots {
-            devices.push(self.dump_device(Name::new(guest, slot.device.class, slot.device.id), Some(slot))?);
+            devices.push(
+                self.dump_device(Name::new(guest, slot.device.class, slot.device.id), Some(slot))?,
+            );
         }
         for listed in self.backend.list(Some(guest))? {
-            let same = |slot: &NoxsSlot| slot.device.class == listed.name.class && slot.device.id == listed.name.id;
+            let same = |slot: &NoxsSlot| {
+                slot.device.class == listed.name.class && slot.device.id == listed.name.id
+            };
             if !page.slots.iter().any(same) {
                 devices.push(self.dump_device(listed.name, None)?);
             }
@@ -100,8 +105,8 @@ impl Noxs<'_> {
     }
 
     fn dump_device(&self, name: Name, slot: Option<&NoxsSlot>) -> Result<NoxsDumpDevice, Error> {
-        let [ours, theirs, private] =
-            [Which::Backend, Which::Frontend, Which::Private].map(|which| self.backend.read(name, which));
+        let [ours, theirs, private] = [Which::Backend, Which::Frontend, Which::Private]
+            .map(|which| self.backend.read(name, which));
         let (ours, theirs, private) = (ours?, theirs?, private?);
         let in_page = slot.map(|slot| (slot.device.grant, slot.device.port));
         let in_kernel = ours.as_ref().map(|reading| (reading.grant, reading.port));

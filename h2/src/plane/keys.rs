@@ -1,11 +1,13 @@
-//! What the ends of a device are told: the keys that the backends' drivers read, and those of the host alone, which never get into a page.
+//! What the ends of a device are told: the keys that the backends' drivers read, and those of the
+//! host alone, which never get into a page.
 
 use crate::config::{Access, Vbd, Vif};
 use crate::device::{DeviceConfig, NewDevice};
 use crate::noxs_backend::Keys;
 use crate::store::nodes::GuestNodes;
 
-/// The script of an interface without one. netback wants the key to be there; the agent takes this for its own work.
+/// The script of an interface without one. netback wants the key to be there; the agent takes this
+/// for its own work.
 const NO_SCRIPT: &str = "xendevd";
 
 /// A guest's sysctl: its memory target in KiB, and who it is.
@@ -31,7 +33,10 @@ fn of_vif(vif: &Vif, number: u32) -> (Keys, Keys) {
         page.set("mac", mac.to_string());
     }
     let mut private = Keys::new();
-    let script = vif.script.as_deref().map_or_else(|| NO_SCRIPT.to_owned(), |path| path.display().to_string());
+    let script = vif
+        .script
+        .as_deref()
+        .map_or_else(|| NO_SCRIPT.to_owned(), |path| path.display().to_string());
     private.set("script", script).set("type", "vif");
     if let Some(bridge) = &vif.bridge {
         private.set("bridge", bridge.to_string());
@@ -70,7 +75,11 @@ mod tests {
         let text = format!(r#"{{"name": "web", "kernel": "/k", "memory": 16, {config}}}"#);
         let config = crate::GuestConfig::from_json(&text, "test").unwrap();
         let devices = NewDevice::all(DomId::new(7).unwrap(), &config);
-        devices.iter().map(of_device).map(|(page, private)| (lines(&page), lines(&private))).collect()
+        devices
+            .iter()
+            .map(of_device)
+            .map(|(page, private)| (lines(&page), lines(&private)))
+            .collect()
     }
 
     #[test]
@@ -80,7 +89,10 @@ mod tests {
                         {"mac": "00:16:3e:00:00:02", "script": "/etc/xen/scripts/vif-nat"}]"#,
         );
         assert_eq!(found[0].0, ["handle=0", "mac=00:16:3e:00:00:01"]);
-        assert_eq!(found[0].1, ["bridge=xenbr0", "ip=10.0.0.1", "rate=62500,50000", "script=xendevd", "type=vif"]);
+        assert_eq!(
+            found[0].1,
+            ["bridge=xenbr0", "ip=10.0.0.1", "rate=62500,50000", "script=xendevd", "type=vif"]
+        );
         assert_eq!(found[1].0, ["handle=1", "mac=00:16:3e:00:00:02"]);
         assert_eq!(found[1].1, ["script=/etc/xen/scripts/vif-nat", "type=vif"]);
     }

@@ -1,4 +1,5 @@
-//! The control planes: how a guest finds its devices, its toolstack and its name. A guest has exactly one.
+//! The control planes: how a guest finds its devices, its toolstack and its name. A guest has
+//! exactly one.
 //!
 //! ```text
 //!                       Control
@@ -8,11 +9,13 @@
 //!   end: @releaseDomain            end: the list of domains, looked at again and again
 //! ```
 //!
-//! Both are always there; one that this host does not have is an error only when a guest asks for it. What they have in common, names, records,
-//! memory, boot, is elsewhere; here is where they part. The Xenstore plane is in [`crate::store`] and [`crate::device`].
+//! Both are always there; one that this host does not have is an error only when a guest asks for
+//! it. What they have in common, names, records, memory, boot, is elsewhere; here is where they
+//! part. The Xenstore plane is in [`crate::store`] and [`crate::device`].
 //!
 //! - [`Noxs`]: the devices of a guest on the NoXS plane, made and removed
-//! - `keys`: what their ends are told; `ready`: the wait for backends; `devices`: attached, detached and told about
+//! - `keys`: what their ends are told; `ready`: the wait for backends; `devices`: attached,
+//!   detached and told about
 //! - `sysctl`: requests to a guest; `dump`: all that there is, for people
 
 mod devices;
@@ -54,7 +57,8 @@ impl Inner {
         }
     }
 
-    /// The plane that a new guest gets: its configuration's, else the one that this host has, Xenstore where there are both.
+    /// The plane that a new guest gets: its configuration's, else the one that this host has,
+    /// Xenstore where there are both.
     pub(crate) fn plane_for(&self, config: &GuestConfig) -> Result<Plane, OpenError> {
         match config.plane {
             Some(plane) => Ok(plane),
@@ -65,8 +69,13 @@ impl Inner {
 }
 
 impl Control<'_> {
-    /// Makes a new guest known to its plane, with its devices. Early, so that the backends get ready while the image is built.
-    pub(crate) fn prepare(&self, guest: &GuestNodes<'_>, devices: &[NewDevice]) -> Result<(), CreateError> {
+    /// Makes a new guest known to its plane, with its devices. Early, so that the backends get
+    /// ready while the image is built.
+    pub(crate) fn prepare(
+        &self,
+        guest: &GuestNodes<'_>,
+        devices: &[NewDevice],
+    ) -> Result<(), CreateError> {
         match self {
             Self::Xenstore(store) => {
                 nodes::write(store, guest)?;
@@ -106,8 +115,8 @@ impl Control<'_> {
         }
     }
 
-    /// Removes all that the plane has of a guest that does not run any more, before its domain goes. Without a UUID, because nobody knows it, what is
-    /// found by the domain alone.
+    /// Removes all that the plane has of a guest that does not run any more, before its domain
+    /// goes. Without a UUID, because nobody knows it, what is found by the domain alone.
     pub(crate) fn remove(&self, guest: DomId, uuid: Option<Uuid>) -> Result<(), Error> {
         match self {
             Self::Xenstore(store) => Ok(remove_nodes(store, guest, uuid)?),
@@ -115,7 +124,8 @@ impl Control<'_> {
         }
     }
 
-    /// As [`remove`](Self::remove) for whoever undoes what has just failed: over a new connection if the old one is what failed.
+    /// As [`remove`](Self::remove) for whoever undoes what has just failed: over a new connection
+    /// if the old one is what failed.
     pub(crate) fn undo(&self, guest: DomId, uuid: Uuid) -> Result<(), Error> {
         let store = match self {
             Self::Xenstore(store) => store,
@@ -123,7 +133,11 @@ impl Control<'_> {
         };
         remove_nodes(store, guest, Some(uuid)).or_else(|error| {
             log::debug!("{error}: {}; trying again over a new connection", error.source);
-            let failed = |source| StoreError { operation: "reconnect for", path: nodes::home(guest), source };
+            let failed = |source| StoreError {
+                operation: "reconnect for",
+                path: nodes::home(guest),
+                source,
+            };
             store.reconnect().map_err(failed)?;
             Ok(remove_nodes(store, guest, Some(uuid))?)
         })

@@ -5,7 +5,8 @@
 //!   remove:  the kernel closes its end, and forgets it --> the hypervisor takes it out of the device page, unless the guest goes, too
 //! ```
 //!
-//! What the kernel lists for a guest is what there is: whoever undoes a guest asks it, and needs no record. So a builder may die at any point.
+//! What the kernel lists for a guest is what there is: whoever undoes a guest asks it, and needs no
+//! record. So a builder may die at any point.
 
 use std::time::{Duration, Instant};
 
@@ -42,7 +43,8 @@ pub(super) fn name_of(guest: DomId, device: DeviceId) -> Name {
 
 /// The device that the kernel calls so, if it is an interface or a disk.
 pub(super) fn device_of(name: Name) -> Option<DeviceId> {
-    let class = DeviceClass::ALL.iter().copied().find(|class| class.as_str() == name.class.as_str())?;
+    let class =
+        DeviceClass::ALL.iter().copied().find(|class| class.as_str() == name.class.as_str())?;
     Some(DeviceId { class, number: name.id })
 }
 
@@ -80,11 +82,16 @@ impl<'a> Noxs<'a> {
     }
 
     /// Makes all devices of a new guest, sysctl first.
-    pub(crate) fn make_all(&self, guest: &GuestNodes<'_>, devices: &[NewDevice]) -> Result<(), CreateError> {
+    pub(crate) fn make_all(
+        &self,
+        guest: &GuestNodes<'_>,
+        devices: &[NewDevice],
+    ) -> Result<(), CreateError> {
         let name = sysctl(guest.domain);
         let keys = keys::sysctl(guest);
         match self.make::<CreateError>(name, &keys, &Keys::new()) {
-            // Of an earlier domain of that id, which somebody has destroyed and not its devices. This one has none yet.
+            // Of an earlier domain of that id, which somebody has destroyed and not its devices.
+            // This one has none yet.
             Err(CreateError::Noxs(error)) if error.is(libc::EEXIST) => {
                 log::warn!("the kernel has devices of an earlier domain {}; they go", guest.domain);
                 self.remove_all(guest.domain)?;
@@ -109,14 +116,18 @@ impl<'a> Noxs<'a> {
         E: From<NoxsError> + From<CallError> + From<OpenError>,
     {
         let (grant, port) = self.backend.create(name, keys, private)?;
-        let device = NoxsDevice { class: name.class, id: name.id, backend: DomId::DOM0, grant, port };
+        let device =
+            NoxsDevice { class: name.class, id: name.id, backend: DomId::DOM0, grant, port };
         match self.inner.calls.noxs_add(name.domain, &device) {
-            Err(error) if error.is(libc::ENOSYS) || error.is(libc::EOPNOTSUPP) => Err(no_noxs(self.inner).into()),
+            Err(error) if error.is(libc::ENOSYS) || error.is(libc::EOPNOTSUPP) => {
+                Err(no_noxs(self.inner).into())
+            }
             result => Ok(result?),
         }
     }
 
-    /// Removes all devices of a guest that does not run, whoever made them, without asking it. Its device page goes with its domain.
+    /// Removes all devices of a guest that does not run, whoever made them, without asking it. Its
+    /// device page goes with its domain.
     pub(crate) fn remove_all(&self, guest: DomId) -> Result<(), NoxsError> {
         let devices = self.backend.list(Some(guest))?;
         // All of them first, so that their drivers let go side by side.
@@ -126,7 +137,8 @@ impl<'a> Noxs<'a> {
         self.wait_until_gone(devices.iter().map(|device| device.name))
     }
 
-    /// Removes one device of a guest that goes on, without asking it. The page is left to the caller.
+    /// Removes one device of a guest that goes on, without asking it. The page is left to the
+    /// caller.
     pub(super) fn force(&self, name: Name) -> Result<(), NoxsError> {
         self.backend.destroy(name, Duration::ZERO, true)?;
         self.wait_until_gone([name])

@@ -8,14 +8,16 @@ use crate::id::DomId;
 use crate::noxs_backend::{Backend, NoxsError, Reading, Which};
 
 impl Noxs<'_> {
-    /// Waits for all of these devices, for `limit` together: the backend's driver has taken each, and the hotplug agent has said that it is connected.
+    /// Waits for all of these devices, for `limit` together: the backend's driver has taken each,
+    /// and the hotplug agent has said that it is connected.
     pub(crate) fn wait_until_ready<E: From<NoxsError> + From<DeviceError>>(
         &self,
         guest: DomId,
         devices: &[NewDevice],
         limit: Duration,
     ) -> Result<(), E> {
-        let mut pending: Vec<(DeviceId, Missing)> = devices.iter().map(|device| (device.id, Missing::Driver)).collect();
+        let mut pending: Vec<(DeviceId, Missing)> =
+            devices.iter().map(|device| (device.id, Missing::Driver)).collect();
         self.wait_until::<E>(guest, limit, || {
             let mut left = Vec::new();
             for (device, _) in pending.drain(..) {
@@ -41,20 +43,24 @@ impl Noxs<'_> {
         device: DeviceId,
         limit: Duration,
     ) -> Result<bool, E> {
-        self.wait_until::<E>(guest, limit, || match self.backend.read(name_of(guest, device), Which::Private)? {
-            Some(reading) => Ok(reading.backend_state == DeviceState::Connected),
-            None => Err(DeviceError::Missing { domain: guest, device }.into()),
+        self.wait_until::<E>(guest, limit, || {
+            match self.backend.read(name_of(guest, device), Which::Private)? {
+                Some(reading) => Ok(reading.backend_state == DeviceState::Connected),
+                None => Err(DeviceError::Missing { domain: guest, device }.into()),
+            }
         })
     }
 
-    /// The node, which tells changes of a guest's devices. A watch cannot be taken back, so it is on a file of its own.
+    /// The node, which tells changes of a guest's devices. A watch cannot be taken back, so it is
+    /// on a file of its own.
     pub(crate) fn watching(&self, guest: DomId) -> Result<Backend, NoxsError> {
         let watching = self.backend.another()?;
         watching.watch_domain(guest)?;
         Ok(watching)
     }
 
-    /// Waits until something holds that a guest's devices tell, for `limit` at most; whether it holds. If it holds at once, nothing is watched.
+    /// Waits until something holds that a guest's devices tell, for `limit` at most; whether it
+    /// holds. If it holds at once, nothing is watched.
     fn wait_until<E: From<NoxsError>>(
         &self,
         guest: DomId,
@@ -82,9 +88,17 @@ impl Noxs<'_> {
 }
 
 /// What a device that is not ready lacks.
-fn missing(domain: DomId, device: DeviceId, reading: Option<Reading>) -> Result<Option<Missing>, DeviceError> {
+fn missing(
+    domain: DomId,
+    device: DeviceId,
+    reading: Option<Reading>,
+) -> Result<Option<Missing>, DeviceError> {
     let Some(reading) = reading else {
-        return Err(DeviceError::Closed { domain, device, reason: "its backend is gone".to_owned() });
+        return Err(DeviceError::Closed {
+            domain,
+            device,
+            reason: "its backend is gone".to_owned(),
+        });
     };
     let key = |key: &str| reading.keys.get(key).map(str::to_owned);
     let status = key("hotplug-status");

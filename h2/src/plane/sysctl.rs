@@ -1,4 +1,5 @@
-//! Requests to a guest through its sysctl device (docs/noxs-abi.md, part 4). They are counted, so that none is lost or taken twice.
+//! Requests to a guest through its sysctl device (docs/noxs-abi.md, part 4). They are counted, so
+//! that none is lost or taken twice.
 
 use super::noxs::{Noxs, sysctl};
 use crate::error::Error;
@@ -23,7 +24,9 @@ impl Noxs<'_> {
     fn sysctl_keys(&self, guest: DomId, which: Which) -> Result<Keys, Error> {
         match self.backend.read(sysctl(guest), which)? {
             Some(reading) => Ok(reading.keys),
-            None => Err(Error::WrongState(format!("domain {guest} has no sysctl device, by which it could be asked"))),
+            None => Err(Error::WrongState(format!(
+                "domain {guest} has no sysctl device, by which it could be asked"
+            ))),
         }
     }
 
@@ -36,7 +39,8 @@ impl Noxs<'_> {
         Ok(self.backend.set_keys(sysctl(guest), false, &keys)?)
     }
 
-    /// What the guest has made of it. One whose device is gone, as those of a guest that is being destroyed are, has nothing to say.
+    /// What the guest has made of it. One whose device is gone, as those of a guest that is being
+    /// destroyed are, has nothing to say.
     pub(crate) fn answer(&self, guest: DomId) -> Result<Answer, NoxsError> {
         let read = |which| self.backend.read(sysctl(guest), which);
         match (read(Which::Backend)?, read(Which::Frontend)?) {
@@ -55,7 +59,8 @@ fn count(keys: &Keys, key: &str) -> Option<u32> {
     keys.get(key)?.parse().ok().filter(|&count| count != 0)
 }
 
-/// The count of a new request: one that the guest has not answered, and that was not used for the one before.
+/// The count of a new request: one that the guest has not answered, and that was not used for the
+/// one before.
 fn next(ours: &Keys, theirs: &Keys) -> u32 {
     let answered = count(theirs, "shutdown-ack").max(count(theirs, "shutdown-refused"));
     let last = count(ours, "shutdown-request").or(answered).unwrap_or(0);
@@ -98,6 +103,9 @@ mod tests {
         assert_eq!(answer(&asked, &Keys::new()), Answer::Waiting);
         assert_eq!(answer(&asked, &keys(&[("shutdown-ack", "1")])), Answer::Waiting);
         assert_eq!(answer(&asked, &keys(&[("shutdown-ack", "2")])), Answer::Taken);
-        assert_eq!(answer(&asked, &keys(&[("shutdown-ack", "1"), ("shutdown-refused", "2")])), Answer::Refused);
+        assert_eq!(
+            answer(&asked, &keys(&[("shutdown-ack", "1"), ("shutdown-refused", "2")])),
+            Answer::Refused
+        );
     }
 }

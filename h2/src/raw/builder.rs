@@ -41,10 +41,16 @@ impl Drop for ImageBuilder {
 }
 
 impl ImageBuilder {
-    pub(super) fn new(handle: Rc<Handle>, domain: DomId, params: &BuildParams) -> Result<Self, CallError> {
+    pub(super) fn new(
+        handle: Rc<Handle>,
+        domain: DomId,
+        params: &BuildParams,
+    ) -> Result<Self, CallError> {
         // SAFETY: the handle is open; command line and features are set later or not at all.
         let image = unsafe { sys::xc_dom_allocate(handle.as_ptr(), ptr::null(), ptr::null()) };
-        let Some(image) = NonNull::new(image) else { return Err(handle.failure("xc_dom_allocate", Some(domain))) };
+        let Some(image) = NonNull::new(image) else {
+            return Err(handle.failure("xc_dom_allocate", Some(domain)));
+        };
         let mut this = Self { image, handle, domain, params: params.clone(), bytes_copied: 0 };
         this.set_up();
         this.call("xc_dom_boot_xen_init", |image, xch| {
@@ -56,8 +62,8 @@ impl ImageBuilder {
 
     /// The image as a structure. It is ours alone between two calls of the library.
     fn image(&mut self) -> &mut sys::xc_dom_image {
-        // SAFETY: xc_dom_allocate returned it initialised, it lives until drop, `&mut self` makes the reference the
-        // only one, and the library touches it only during its calls.
+        // SAFETY: xc_dom_allocate returned it initialised, it lives until drop, `&mut self` makes
+        // the reference the only one, and the library touches it only during its calls.
         unsafe { self.image.as_mut() }
     }
 
@@ -88,11 +94,13 @@ impl ImageBuilder {
         match params.guest_type {
             GuestType::Pv => {
                 image.container_type = sys::XC_DOM_PV_CONTAINER;
-                // The name of the architecture hooks that xc_dom_mem_init looks for; the parser finds the same.
+                // The name of the architecture hooks that xc_dom_mem_init looks for; the parser
+                // finds the same.
                 image.guest_type = c"xen-3.0-x86_64".as_ptr();
             }
             GuestType::Pvh => {
-                let layout = PvhMemory::new(params.max_memory.to_kib().unwrap_or(KiB::new(u64::MAX)));
+                let layout =
+                    PvhMemory::new(params.max_memory.to_kib().unwrap_or(KiB::new(u64::MAX)));
                 image.container_type = sys::XC_DOM_HVM_CONTAINER;
                 image.guest_type = c"hvm-3.0-x86_32".as_ptr();
                 image.device_model = false;
@@ -109,7 +117,8 @@ impl ImageBuilder {
 
     fn strdup(&mut self, text: &str) -> Result<*mut std::ffi::c_char, CallError> {
         let text = CString::new(text).map_err(|_| {
-            let source = io::Error::new(io::ErrorKind::InvalidInput, "the command line has a NUL character");
+            let source =
+                io::Error::new(io::ErrorKind::InvalidInput, "the command line has a NUL character");
             CallError::new("xc_dom_strdup", Some(self.domain), source)
         })?;
         // SAFETY: the image is live; the copy belongs to it and is freed with it.
@@ -128,8 +137,10 @@ impl Builder for ImageBuilder {
             GuestType::Pvh => self.params.max_memory,
         };
         let amount = u32::try_from(amount.get()).map_err(|_| {
-            let source =
-                io::Error::new(io::ErrorKind::InvalidInput, format!("{amount} is more than libxenguest can take"));
+            let source = io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("{amount} is more than libxenguest can take"),
+            );
             CallError::new("xc_dom_mem_init", Some(self.domain), source)
         })?;
         // SAFETY: the image is live and knows its guest type.
@@ -142,13 +153,21 @@ impl Builder for ImageBuilder {
         let Images { kernel, ramdisk, .. } = *images;
         self.image().cmdline = self.strdup(images.cmdline)?;
         self.call("xc_dom_kernel_mem", |image, _| {
-            // SAFETY: the image is live; it keeps a pointer to the kernel, which is used only until the end of this method.
+            // SAFETY: the image is live; it keeps a pointer to the kernel, which is used only until
+            // the end of this method.
             unsafe { sys::xc_dom_kernel_mem(image, kernel.as_ptr().cast(), kernel.len()) }
         })?;
         if let Some(ramdisk) = ramdisk {
             self.call("xc_dom_module_mem", |image, _| {
                 // SAFETY: as for the kernel; a null command line means none.
-                unsafe { sys::xc_dom_module_mem(image, ramdisk.as_ptr().cast(), ramdisk.len(), ptr::null()) }
+                unsafe {
+                    sys::xc_dom_module_mem(
+                        image,
+                        ramdisk.as_ptr().cast(),
+                        ramdisk.len(),
+                        ptr::null(),
+                    )
+                }
             })?;
         }
         // SAFETY: the image is live and has its kernel.
@@ -161,15 +180,17 @@ impl Builder for ImageBuilder {
         };
         self.hand_over(&mut tables, &mut map)?;
 
-        // SAFETY: the image is live, parsed, and has its memory; kernel, ramdisk, tables and map are still borrowed.
+        // SAFETY: the image is live, parsed, and has its memory; kernel, ramdisk, tables and map
+        // are still borrowed.
         self.call("xc_dom_build_image", |image, _| unsafe { sys::xc_dom_build_image(image) })?;
         // SAFETY: the image is built.
         self.call("xc_dom_boot_image", |image, _| unsafe { sys::xc_dom_boot_image(image) })?;
         // SAFETY: the image is built.
         self.call("xc_dom_gnttab_init", |image, _| unsafe { sys::xc_dom_gnttab_init(image) })?;
 
-        let copied =
-            kernel.len() + ramdisk.map_or(0, <[u8]>::len) + tables.iter().map(|table| table.bytes.len()).sum::<usize>();
+        let copied = kernel.len()
+            + ramdisk.map_or(0, <[u8]>::len)
+            + tables.iter().map(|table| table.bytes.len()).sum::<usize>();
         self.bytes_copied = u64::try_from(copied).unwrap_or(u64::MAX);
         let (store, console) = (self.image().xenstore_pfn, self.image().console_pfn);
         Ok(RingFrames { store: self.frame(store)?, console: self.frame(console)? })
@@ -187,13 +208,22 @@ impl ImageBuilder {
         let map = PvhMemory::new(self.params.max_memory.to_kib().unwrap_or(KiB::new(u64::MAX)))
             .map(&tables)
             .iter()
-            .map(|range| sys::e820entry { addr: range.address, size: range.size, type_: range.kind.number() })
+            .map(|range| sys::e820entry {
+                addr: range.address,
+                size: range.size,
+                type_: range.kind.number(),
+            })
             .collect();
         (tables.into_modules(), map)
     }
 
-    /// Points the image to tables and map, and gives Xen the map, too, for guests that ask for it (`XENMEM_memory_map`).
-    fn hand_over(&mut self, tables: &mut [AcpiModule], map: &mut [sys::e820entry]) -> Result<(), CallError> {
+    /// Points the image to tables and map, and gives Xen the map, too, for guests that ask for it
+    /// (`XENMEM_memory_map`).
+    fn hand_over(
+        &mut self,
+        tables: &mut [AcpiModule],
+        map: &mut [sys::e820entry],
+    ) -> Result<(), CallError> {
         if map.is_empty() {
             return Ok(());
         }
@@ -213,20 +243,26 @@ impl ImageBuilder {
         })
     }
 
-    /// The frame by which others name page `pfn` of the guest: libxenguest's inline function xc_dom_p2m.
+    /// The frame by which others name page `pfn` of the guest: libxenguest's inline function
+    /// xc_dom_p2m.
     fn frame(&mut self, pfn: u64) -> Result<Gfn, CallError> {
         if self.params.guest_type == GuestType::Pvh {
             return Ok(Gfn::new(pfn));
         }
         let image = self.image();
-        let index = usize::try_from(pfn).ok().filter(|_| pfn < image.p2m_size && !image.pv_p2m.is_null());
+        let index =
+            usize::try_from(pfn).ok().filter(|_| pfn < image.p2m_size && !image.pv_p2m.is_null());
         let Some(index) = index else {
-            let source = io::Error::new(io::ErrorKind::InvalidData, format!("page {pfn:#x} lies outside the guest"));
+            let source = io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("page {pfn:#x} lies outside the guest"),
+            );
             return Err(CallError::new("xc_dom_p2m", Some(self.domain), source));
         };
         // SAFETY: pv_p2m has p2m_size entries, and the index was just checked against that.
         let entry = unsafe { image.pv_p2m.add(index) };
-        // SAFETY: the entry lies within the table, which the library filled when it populated the guest.
+        // SAFETY: the entry lies within the table, which the library filled when it populated the
+        // guest.
         Ok(Gfn::new(unsafe { entry.read() }))
     }
 }

@@ -113,7 +113,12 @@ pub(super) fn set_bits(map: &mut [u8], numbers: &[u32]) -> io::Result<()> {
         let byte = usize::try_from(number / 8).ok().and_then(|index| map.get_mut(index));
         match byte {
             Some(byte) => *byte |= 1 << (number % 8),
-            None => return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("the host has no CPU {number}"))),
+            None => {
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidInput,
+                    format!("the host has no CPU {number}"),
+                ));
+            }
         }
     }
     Ok(())
@@ -143,8 +148,13 @@ mod tests {
 
     #[test]
     fn states() {
-        let info = |flags| domain_info(&sys::xc_domaininfo_t { flags, ..Default::default() }).unwrap().state;
-        assert_eq!(info(sys::XEN_DOMINF_shutdown | 3 << 16), DomainState::Shutdown(ShutdownReason::Crash));
+        let info = |flags| {
+            domain_info(&sys::xc_domaininfo_t { flags, ..Default::default() }).unwrap().state
+        };
+        assert_eq!(
+            info(sys::XEN_DOMINF_shutdown | 3 << 16),
+            DomainState::Shutdown(ShutdownReason::Crash)
+        );
         assert_eq!(info(sys::XEN_DOMINF_dying | sys::XEN_DOMINF_shutdown), DomainState::Dying);
         assert_eq!(info(sys::XEN_DOMINF_paused | sys::XEN_DOMINF_blocked), DomainState::Paused);
         assert_eq!(info(0), DomainState::Ready);

@@ -11,7 +11,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::id::{DomId, Port};
 
-/// An open libxenevtchn, closed on drop, with one bound port, which the kernel unbinds when it is closed.
+/// An open libxenevtchn, closed on drop, with one bound port, which the kernel unbinds when it is
+/// closed.
 pub(crate) struct EventChannel {
     handle: NonNull<sys::xenevtchn_handle>,
     /// The number in this domain.
@@ -39,7 +40,9 @@ impl EventChannel {
         let handle = NonNull::new(handle).ok_or_else(io::Error::last_os_error)?;
         let mut channel = Self { handle, port: 0 };
         // SAFETY: the handle is open.
-        let bound = unsafe { sys::xenevtchn_bind_interdomain(channel.as_ptr(), u32::from(domain.get()), remote.get()) };
+        let bound = unsafe {
+            sys::xenevtchn_bind_interdomain(channel.as_ptr(), u32::from(domain.get()), remote.get())
+        };
         channel.port = u32::try_from(bound).map_err(|_| io::Error::last_os_error())?;
         Ok(channel)
     }
@@ -54,14 +57,16 @@ impl EventChannel {
         checked(unsafe { sys::xenevtchn_notify(self.as_ptr(), self.port) })
     }
 
-    /// Takes the event that has come, and lets the next one come; `false` if none has. Until then the port is masked.
+    /// Takes the event that has come, and lets the next one come; `false` if none has. Until then
+    /// the port is masked.
     pub(crate) fn acknowledge(&self) -> io::Result<bool> {
         match poll(&mut [PollFd::new(self.as_fd(), PollFlags::POLLIN)], PollTimeout::ZERO) {
             Ok(0) | Err(Errno::EINTR) => return Ok(false),
             Ok(_) => {}
             Err(errno) => return Err(errno.into()),
         }
-        // SAFETY: the handle is open. It is readable, and nobody else reads it, so this does not wait.
+        // SAFETY: the handle is open. It is readable, and nobody else reads it, so this does not
+        // wait.
         let port = unsafe { sys::xenevtchn_pending(self.as_ptr()) };
         let port = u32::try_from(port).map_err(|_| io::Error::last_os_error())?;
         // SAFETY: the handle is open, and the port is one of its own.
@@ -78,7 +83,8 @@ impl AsFd for EventChannel {
     fn as_fd(&self) -> BorrowedFd<'_> {
         // SAFETY: the handle is open.
         let descriptor = unsafe { sys::xenevtchn_fd(self.as_ptr()) };
-        // SAFETY: an open handle has a descriptor, which stays open as long as the handle, so at least as long as the borrow.
+        // SAFETY: an open handle has a descriptor, which stays open as long as the handle, so at
+        // least as long as the borrow.
         unsafe { BorrowedFd::borrow_raw(descriptor) }
     }
 }

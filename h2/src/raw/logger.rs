@@ -1,4 +1,5 @@
-//! A `xentoollog_logger` whose messages go to the `log` crate; the last errors are kept, so that a failed call can say what the library said.
+//! A `xentoollog_logger` whose messages go to the `log` crate; the last errors are kept, so that a
+//! failed call can say what the library said.
 
 use std::cell::RefCell;
 use std::ffi::{CStr, c_char, c_int, c_ulong};
@@ -9,7 +10,8 @@ use h2_sys as sys;
 /// More than libxenctrl ever says about one failure.
 const KEPT: usize = 4;
 
-/// The logger that a libxenctrl handle points to. It stays at one address until the handle is closed.
+/// The logger that a libxenctrl handle points to. It stays at one address until the handle is
+/// closed.
 #[repr(C)]
 pub(super) struct Logger {
     /// First, since the library hands a pointer to it back as the pointer to the whole.
@@ -54,7 +56,8 @@ impl Logger {
     fn record(&self, level: sys::xentoollog_level, text: &str) {
         if level >= sys::XTL_ERROR {
             log::debug!(target: "libxc", "{text}");
-            // The library may log while a borrow of ours is alive only if it called back from `take`, which it cannot.
+            // The library may log while a borrow of ours is alive only if it called back from
+            // `take`, which it cannot.
             if let Ok(mut errors) = self.errors.try_borrow_mut()
                 && errors.len() < KEPT
             {
@@ -81,16 +84,21 @@ unsafe extern "C" fn message(
         return;
     }
     let mut text = [0u8; 1024];
-    // SAFETY: `text` is as long as said; format and arguments belong together by the contract of vmessage
-    // (xentoollog.h), and are consumed once. vsnprintf always ends the text with a NUL.
+    // SAFETY: `text` is as long as said; format and arguments belong together by the contract of
+    // vmessage (xentoollog.h), and are consumed once. vsnprintf always ends the text with a
+    // NUL.
     unsafe { sys::vsnprintf(text.as_mut_ptr().cast(), text.len() as u64, format, arguments) };
     let Ok(text) = CStr::from_bytes_until_nul(&text) else { return };
-    // SAFETY: `logger` is the pointer that `Logger::as_ptr` gave to the library: it points to the first field of a
-    // `Logger` (repr(C)) in a box, which outlives the handle; only shared references to it exist.
+    // SAFETY: `logger` is the pointer that `Logger::as_ptr` gave to the library: it points to the
+    // first field of a `Logger` (repr(C)) in a box, which outlives the handle; only shared
+    // references to it exist.
     let logger = unsafe { &*logger.cast::<Logger>() };
-    // Formatting and logging are this crate's own code; a panicking log implementation must not unwind into C.
+    // Formatting and logging are this crate's own code; a panicking log implementation must not
+    // unwind into C.
     let line = text.to_string_lossy();
-    let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| logger.record(level, line.trim_end())));
+    let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        logger.record(level, line.trim_end())
+    }));
 }
 
 unsafe extern "C" fn progress(

@@ -1,4 +1,5 @@
-//! The hypercalls of NoXS (docs/noxs-abi.md, parts 5 and 6), which libxenctrl does not know: over libxencall.
+//! The hypercalls of NoXS (docs/noxs-abi.md, parts 5 and 6), which libxenctrl does not know: over
+//! libxencall.
 
 use std::ffi::c_int;
 use std::io;
@@ -18,7 +19,8 @@ use crate::seam::{NoxsDevice, NoxsPage, NoxsSlot};
 const DOMCTL: &str = "XEN_DOMCTL_noxs_op";
 const MEMORY_OP: &str = "XENMEM_noxs_op";
 
-/// Memory that the hypervisor can read and write during a hypercall, for `count` values; freed on drop.
+/// Memory that the hypervisor can read and write during a hypercall, for `count` values; freed on
+/// drop.
 struct Buffer<'a, T> {
     data: NonNull<T>,
     count: usize,
@@ -28,10 +30,14 @@ struct Buffer<'a, T> {
 impl<'a, T: Copy> Buffer<'a, T> {
     fn new(handle: &'a Handle, values: &[T]) -> Result<Self, CallError> {
         // SAFETY: the handle is open.
-        let data = unsafe { sys::xencall_alloc_buffer(handle.calls(), size_of::<T>() * values.len().max(1)) };
-        let data = NonNull::new(data.cast::<T>()).ok_or_else(|| handle.failure("xencall_alloc_buffer", None))?;
+        let data = unsafe {
+            sys::xencall_alloc_buffer(handle.calls(), size_of::<T>() * values.len().max(1))
+        };
+        let data = NonNull::new(data.cast::<T>())
+            .ok_or_else(|| handle.failure("xencall_alloc_buffer", None))?;
         let buffer = Self { data, count: values.len(), handle };
-        // SAFETY: the buffer has room for all values, begins at a page, so is aligned, and is nobody else's.
+        // SAFETY: the buffer has room for all values, begins at a page, so is aligned, and is
+        // nobody else's.
         unsafe { data.copy_from_nonoverlapping(NonNull::from(values).cast(), values.len()) };
         Ok(buffer)
     }
@@ -47,7 +53,8 @@ impl<'a, T: Copy> Buffer<'a, T> {
         }
         // SAFETY: the index is below the count, so the result points to one of the values.
         let value = unsafe { self.data.add(index) };
-        // SAFETY: `new` has initialised the value, and the hypervisor writes only what the type can hold: integers.
+        // SAFETY: `new` has initialised the value, and the hypervisor writes only what the type can
+        // hold: integers.
         Some(unsafe { value.read() })
     }
 }
@@ -71,8 +78,9 @@ fn domctl(handle: &Handle, domain: DomId, noxs: NoxsControl) -> Result<NoxsContr
     };
     let buffer = Buffer::new(handle, &[request])?;
     handle.call(DOMCTL, Some(domain), |_| {
-        // SAFETY: the handle is open; the buffer holds a whole domctl, whose address of slots, if any, is that of a buffer with as many slots as it
-        // says, which the caller keeps meanwhile.
+        // SAFETY: the handle is open; the buffer holds a whole domctl, whose address of slots, if
+        // any, is that of a buffer with as many slots as it says, which the caller keeps
+        // meanwhile.
         unsafe { sys::xencall1(handle.calls(), sys::__HYPERVISOR_domctl, buffer.address()) }
     })?;
     Ok(buffer.get(0).map_or(noxs, |answer| answer.noxs))
@@ -83,7 +91,8 @@ pub(super) fn abi(handle: &Handle) -> Result<Option<u32>, CallError> {
     let query = NoxsOp { op: hypercall::OP_QUERY, abi: noxs::ABI, ..NoxsOp::default() };
     let buffer = Buffer::new(handle, &[query])?;
     let asked = handle.call(MEMORY_OP, None, |_| -> c_int {
-        // SAFETY: the handle is open, and the buffer holds the operation, of which the hypervisor fills fields.
+        // SAFETY: the handle is open, and the buffer holds the operation, of which the hypervisor
+        // fills fields.
         unsafe {
             sys::xencall2(
                 handle.calls(),
@@ -95,7 +104,10 @@ pub(super) fn abi(handle: &Handle) -> Result<Option<u32>, CallError> {
     });
     match asked {
         // Another release may have given the number to something else.
-        Ok(_) => Ok(buffer.get(0).filter(|answer| answer.slots as usize == SLOTS).map(|answer| answer.abi)),
+        Ok(_) => Ok(buffer
+            .get(0)
+            .filter(|answer| answer.slots as usize == SLOTS)
+            .map(|answer| answer.abi)),
         Err(error) if error.is(libc::ENOSYS) || error.is(libc::EOPNOTSUPP) => Ok(None),
         Err(error) => Err(error),
     }
@@ -117,8 +129,15 @@ pub(super) fn add(handle: &Handle, domain: DomId, device: &NoxsDevice) -> Result
     domctl(handle, domain, NoxsControl { device, ..control(hypercall::CONTROL_ADD) }).map(|_| ())
 }
 
-pub(super) fn remove(handle: &Handle, domain: DomId, class: Class, id: u32, backend: DomId) -> Result<(), CallError> {
-    let device = RawSlot { class: class.to_bytes(), id, backend: backend.get(), ..RawSlot::default() };
+pub(super) fn remove(
+    handle: &Handle,
+    domain: DomId,
+    class: Class,
+    id: u32,
+    backend: DomId,
+) -> Result<(), CallError> {
+    let device =
+        RawSlot { class: class.to_bytes(), id, backend: backend.get(), ..RawSlot::default() };
     domctl(handle, domain, NoxsControl { device, ..control(hypercall::CONTROL_REMOVE) }).map(|_| ())
 }
 
@@ -127,13 +146,17 @@ pub(super) fn page(handle: &Handle, domain: DomId) -> Result<NoxsPage, CallError
     let count = u32::try_from(SLOTS).unwrap_or(u32::MAX);
     let list = NoxsControl { count, buffer: slots.address(), ..control(hypercall::CONTROL_LIST) };
     let answer = domctl(handle, domain, list)?;
-    let wrong = |what| CallError::new(DOMCTL, Some(domain), io::Error::new(io::ErrorKind::InvalidData, what));
+    let wrong = |what| {
+        CallError::new(DOMCTL, Some(domain), io::Error::new(io::ErrorKind::InvalidData, what))
+    };
     if answer.count > count {
         return Err(wrong("the device page has more devices than it has slots"));
     }
     let found = (0..answer.count as usize).filter_map(|index| slots.get(index)).map(|slot| {
-        let class = Class::from_bytes(slot.class).map_err(|_| wrong("a device of the device page has no class"))?;
-        let backend = DomId::new(slot.backend).ok_or_else(|| wrong("a device's backend is no domain"))?;
+        let class = Class::from_bytes(slot.class)
+            .map_err(|_| wrong("a device of the device page has no class"))?;
+        let backend =
+            DomId::new(slot.backend).ok_or_else(|| wrong("a device's backend is no domain"))?;
         let (grant, port) = (GrantRef::new(slot.grant), Port::new(slot.port));
         let device = NoxsDevice { class, id: slot.id, backend, grant, port };
         Ok(NoxsSlot { slot: slot.slot, sequence: slot.sequence, device })

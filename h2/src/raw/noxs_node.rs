@@ -14,7 +14,9 @@ use noxs::keys::PRIVATE_MAX;
 
 use crate::device::DeviceState;
 use crate::id::{DomId, GrantRef, Port};
-use crate::seam::{NoxsChange, NoxsListed, NoxsName, NoxsNews, NoxsNode, NoxsRead, NoxsWatch, NoxsWhich};
+use crate::seam::{
+    NoxsChange, NoxsListed, NoxsName, NoxsNews, NoxsNode, NoxsRead, NoxsWatch, NoxsWhich,
+};
 
 /// Devices that a list has room for at first.
 const ROOM: usize = 64;
@@ -33,8 +35,9 @@ pub(crate) struct Node {
 /// The argument of an ioctl of the node.
 ///
 /// # Safety
-/// The type is the structure that [`REQUEST`](Self::REQUEST) takes, whose size the number holds; its values are valid for any bytes. Addresses in it
-/// are those of memory that the kernel may use as that ioctl does.
+/// The type is the structure that [`REQUEST`](Self::REQUEST) takes, whose size the number holds;
+/// its values are valid for any bytes. Addresses in it are those of memory that the kernel may use
+/// as that ioctl does.
 unsafe trait Argument {
     const REQUEST: u32;
 }
@@ -59,7 +62,14 @@ impl Node {
     pub(crate) fn open(path: &Path) -> io::Result<Option<Self>> {
         match OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(path) {
             Ok(file) => Ok(Some(Self { file, path: path.to_owned() })),
-            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENODEV | libc::ENXIO)) => Ok(None),
+            Err(error)
+                if matches!(
+                    error.raw_os_error(),
+                    Some(libc::ENOENT | libc::ENODEV | libc::ENXIO)
+                ) =>
+            {
+                Ok(None)
+            }
             Err(error) => Err(error),
         }
     }
@@ -72,14 +82,25 @@ impl Node {
     }
 
     fn call<T: Argument>(&self, argument: &mut T) -> io::Result<()> {
-        // SAFETY: the argument is what the request takes (`Argument`), and lives until the call returns.
+        // SAFETY: the argument is what the request takes (`Argument`), and lives until the call
+        // returns.
         let result = unsafe {
-            libc::ioctl(self.file.as_raw_fd(), libc::c_ulong::from(T::REQUEST), std::ptr::from_mut(argument))
+            libc::ioctl(
+                self.file.as_raw_fd(),
+                libc::c_ulong::from(T::REQUEST),
+                std::ptr::from_mut(argument),
+            )
         };
         if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 
-    fn change_keys(&self, name: NoxsName, keys: &[u8], private: bool, flags: u32) -> io::Result<()> {
+    fn change_keys(
+        &self,
+        name: NoxsName,
+        keys: &[u8],
+        private: bool,
+        flags: u32,
+    ) -> io::Result<()> {
         let flags = flags | if private { ioctl::KEYS_PRIVATE } else { 0 };
         self.call(&mut ioctl::SetKeys {
             device: raw(name),
@@ -104,7 +125,11 @@ fn raw(name: NoxsName) -> DeviceName {
 
 /// What the kernel calls a device. It has none with another name than one that can be.
 fn name(raw: &DeviceName) -> Option<NoxsName> {
-    Some(NoxsName { domain: DomId::new(raw.domain)?, class: Class::from_bytes(raw.class).ok()?, id: raw.id })
+    Some(NoxsName {
+        domain: DomId::new(raw.domain)?,
+        class: Class::from_bytes(raw.class).ok()?,
+        id: raw.id,
+    })
 }
 
 fn milliseconds(timeout: Duration) -> u32 {
@@ -142,7 +167,12 @@ fn change(event: &[u8; size_of::<ioctl::Event>()]) -> Option<NoxsChange> {
     let word = |index: usize| words.get(index).copied().map_or(0, u32::from_ne_bytes);
     let (class, _) = event.split_first_chunk::<8>()?;
     let [low, high, _, _] = word(3).to_ne_bytes();
-    let device = DeviceName { class: *class, id: word(2), domain: u16::from_ne_bytes([low, high]), reserved: 0 };
+    let device = DeviceName {
+        class: *class,
+        id: word(2),
+        domain: u16::from_ne_bytes([low, high]),
+        reserved: 0,
+    };
     let has = |flag: u32| what(event) & flag != 0;
     Some(NoxsChange {
         name: name(&device)?,
@@ -277,7 +307,8 @@ impl NoxsNode for Node {
 mod tests {
     use super::*;
 
-    /// `struct noxs_event` of vif/7/2: backend Connected, frontend Closing, frontend changed and gone.
+    /// `struct noxs_event` of vif/7/2: backend Connected, frontend Closing, frontend changed and
+    /// gone.
     const EVENT: &[u8] = b"vif\0\0\0\0\0\x02\0\0\0\x07\0\0\0\x04\0\0\0\x05\0\0\0\x03\0\0\0\0\0\0\0";
 
     #[test]

@@ -34,7 +34,8 @@ impl ForeignMemory {
 
 impl Drop for ForeignMemory {
     fn drop(&mut self) {
-        // SAFETY: the handle came from xenforeignmemory_open and is closed here alone; the page mapped through it is unmapped already.
+        // SAFETY: the handle came from xenforeignmemory_open and is closed here alone; the page
+        // mapped through it is unmapped already.
         unsafe { sys::xenforeignmemory_close(self.0.as_ptr()) };
     }
 }
@@ -46,8 +47,8 @@ pub(crate) enum Access {
     ReadWrite,
 }
 
-/// One mapped page of a guest, unmapped on drop. The guest writes to it at any time, so all access is atomic, through
-/// raw pointers.
+/// One mapped page of a guest, unmapped on drop. The guest writes to it at any time, so all access
+/// is atomic, through raw pointers.
 #[derive(Debug)]
 pub(crate) struct Mapping {
     page: NonNull<u8>,
@@ -58,7 +59,8 @@ pub(crate) struct Mapping {
 impl Mapping {
     /// Maps a frame: a machine frame of a PV guest, a guest frame of another.
     pub(crate) fn new(domain: DomId, frame: Gfn, access: Access) -> Result<Self, CallError> {
-        Self::map(domain, frame, access).map_err(|source| CallError::new("xenforeignmemory_map", Some(domain), source))
+        Self::map(domain, frame, access)
+            .map_err(|source| CallError::new("xenforeignmemory_map", Some(domain), source))
     }
 
     fn map(domain: DomId, frame: Gfn, access: Access) -> io::Result<Self> {
@@ -90,8 +92,8 @@ impl Mapping {
         assert!(offset.is_multiple_of(4) && offset < 4096 - 3);
         // SAFETY: the offset lies within the mapped page, as just checked.
         let word = unsafe { self.page.add(offset) };
-        // SAFETY: mappings start at a page and the offset is 4-aligned; the page stays mapped while `self` lives,
-        // and every access of ours to it is atomic.
+        // SAFETY: mappings start at a page and the offset is 4-aligned; the page stays mapped while
+        // `self` lives, and every access of ours to it is atomic.
         unsafe { AtomicU32::from_ptr(word.cast().as_ptr()) }
     }
 
@@ -100,7 +102,8 @@ impl Mapping {
         assert!(offset < 4096);
         // SAFETY: the offset lies within the mapped page, as just checked.
         let byte = unsafe { self.page.add(offset) };
-        // SAFETY: the page stays mapped while `self` lives, and every access of ours to it is atomic.
+        // SAFETY: the page stays mapped while `self` lives, and every access of ours to it is
+        // atomic.
         unsafe { AtomicU8::from_ptr(byte.as_ptr()) }
     }
 
@@ -131,8 +134,11 @@ impl RingPage for Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: the page was mapped by `new` through this handle, alone, and nothing points into it any more.
-        let result = unsafe { sys::xenforeignmemory_unmap(self.memory.0.as_ptr(), self.page.as_ptr().cast(), 1) };
+        // SAFETY: the page was mapped by `new` through this handle, alone, and nothing points into
+        // it any more.
+        let result = unsafe {
+            sys::xenforeignmemory_unmap(self.memory.0.as_ptr(), self.page.as_ptr().cast(), 1)
+        };
         if result != 0 {
             log::warn!("cannot unmap a console ring: {}", io::Error::last_os_error());
         }

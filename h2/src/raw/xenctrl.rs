@@ -36,7 +36,8 @@ impl fmt::Debug for Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        // SAFETY: `xch` came from xc_interface_open and is closed here alone; whoever uses it holds an Rc of us.
+        // SAFETY: `xch` came from xc_interface_open and is closed here alone; whoever uses it holds
+        // an Rc of us.
         unsafe { sys::xc_interface_close(self.xch.as_ptr()) };
     }
 }
@@ -52,7 +53,8 @@ impl Handle {
         unsafe { sys::xc_interface_xcall_handle(self.xch.as_ptr()) }
     }
 
-    /// Runs one call of the library, and turns -1 and errno into a [`CallError`]: the one place for libxc's return convention.
+    /// Runs one call of the library, and turns -1 and errno into a [`CallError`]: the one place for
+    /// libxc's return convention.
     pub(super) fn call(
         &self,
         operation: &'static str,
@@ -81,24 +83,35 @@ pub(crate) struct Xenctrl {
 }
 
 impl Xenctrl {
-    /// Opens /dev/xen/privcmd and checks that the hypervisor speaks the library's interface version.
+    /// Opens /dev/xen/privcmd and checks that the hypervisor speaks the library's interface
+    /// version.
     pub(crate) fn open() -> Result<Self, OpenError> {
         let logger = Logger::new();
-        // SAFETY: the logger lives in a box that moves into the handle beside the interface, so the pointer stays
-        // good until xc_interface_close; a null dombuild logger means the same one.
+        // SAFETY: the logger lives in a box that moves into the handle beside the interface, so the
+        // pointer stays good until xc_interface_close; a null dombuild logger means the
+        // same one.
         let xch = unsafe { sys::xc_interface_open(logger.as_ptr(), ptr::null_mut(), 0) };
         let Some(xch) = NonNull::new(xch) else {
             let source = io::Error::last_os_error();
             return Err(match source.raw_os_error() {
-                Some(libc::EACCES | libc::EPERM) => OpenError::Permission { path: PathBuf::from("/dev/xen/privcmd") },
+                Some(libc::EACCES | libc::EPERM) => {
+                    OpenError::Permission { path: PathBuf::from("/dev/xen/privcmd") }
+                }
                 Some(libc::ENOENT | libc::ENODEV | libc::ENXIO) => OpenError::NotXen,
-                _ => CallError { operation: "xc_interface_open", domain: None, detail: logger.take(), source }.into(),
+                _ => CallError {
+                    operation: "xc_interface_open",
+                    domain: None,
+                    detail: logger.take(),
+                    source,
+                }
+                .into(),
             });
         };
         let this = Self { handle: Rc::new(Handle { xch, logger }) };
         match this.physinfo() {
             Ok(_) => Ok(this),
-            // The hypervisor refuses a foreign interface version with EACCES, and a domain without the privilege with EPERM.
+            // The hypervisor refuses a foreign interface version with EACCES, and a domain without
+            // the privilege with EPERM.
             Err(error) if error.is(libc::EACCES) => Err(OpenError::VersionMismatch {
                 library: sys::LIBRARY_VERSION,
                 hypervisor: this.version().unwrap_or_else(|_| "unknown".to_owned()),
@@ -121,8 +134,10 @@ impl Xenctrl {
 
     fn physinfo(&self) -> Result<sys::xc_physinfo_t, CallError> {
         let mut info = sys::xc_physinfo_t::default();
-        // SAFETY: the handle is open, and `info` is a physinfo that the call fills.
-        self.handle.call("xc_physinfo", None, |xch| unsafe { sys::xc_physinfo(xch, &raw mut info) })?;
+        self.handle.call("xc_physinfo", None, |xch| {
+            // SAFETY: the handle is open, and `info` is a physinfo that the call fills.
+            unsafe { sys::xc_physinfo(xch, &raw mut info) }
+        })?;
         Ok(info)
     }
 
@@ -130,26 +145,32 @@ impl Xenctrl {
     fn version_text<const N: usize>(&self, command: u32) -> Result<String, CallError> {
         let mut text = [0u8; N];
         self.handle.call("xc_version", None, |xch| {
-            // SAFETY: the handle is open; each command writes a char array of the size that its type in version.h
-            // has, and the callers pass exactly that as N.
+            // SAFETY: the handle is open; each command writes a char array of the size that its
+            // type in version.h has, and the callers pass exactly that as N.
             unsafe { sys::xc_version(xch, command.cast_signed(), text.as_mut_ptr().cast()) }
         })?;
-        Ok(CStr::from_bytes_until_nul(&text).map(|text| text.to_string_lossy().into_owned()).unwrap_or_default())
+        Ok(CStr::from_bytes_until_nul(&text)
+            .map(|text| text.to_string_lossy().into_owned())
+            .unwrap_or_default())
     }
 
     /// "major.minor" and the extra version, such as "4.17.5".
     fn version(&self) -> Result<String, CallError> {
-        // SAFETY: the handle is open, and XENVER_version takes no buffer.
-        let version = self.handle.call("xc_version", None, |xch| unsafe {
-            sys::xc_version(xch, sys::XENVER_version.cast_signed(), ptr::null_mut())
+        let version = self.handle.call("xc_version", None, |xch| {
+            // SAFETY: the handle is open, and XENVER_version takes no buffer.
+            unsafe { sys::xc_version(xch, sys::XENVER_version.cast_signed(), ptr::null_mut()) }
         })?;
-        let extra = self.version_text::<{ mem::size_of::<sys::xen_extraversion_t>() }>(sys::XENVER_extraversion)?;
+        let extra = self.version_text::<{ mem::size_of::<sys::xen_extraversion_t>() }>(
+            sys::XENVER_extraversion,
+        )?;
         Ok(format!("{}.{}{extra}", version >> 16, version & 0xffff))
     }
 
     fn cpumap(&self) -> Result<Vec<u8>, CallError> {
-        // SAFETY: the handle is open.
-        let bytes = self.handle.call("xc_get_cpumap_size", None, |xch| unsafe { sys::xc_get_cpumap_size(xch) })?;
+        let bytes = self.handle.call("xc_get_cpumap_size", None, |xch| {
+            // SAFETY: the handle is open.
+            unsafe { sys::xc_get_cpumap_size(xch) }
+        })?;
         Ok(vec![0; usize::try_from(bytes).unwrap_or(0)])
     }
 }
@@ -159,15 +180,21 @@ impl Hypercalls for Xenctrl {
         let physical = self.physinfo()?;
         let mut scheduler: c_int = 0;
         // SAFETY: the handle is open, and the call stores an int.
-        self.handle.call("xc_sched_id", None, |xch| unsafe { sys::xc_sched_id(xch, &raw mut scheduler) })?;
-        let capabilities =
-            self.version_text::<{ mem::size_of::<sys::xen_capabilities_info_t>() }>(sys::XENVER_capabilities)?;
+        self.handle.call("xc_sched_id", None, |xch| unsafe {
+            sys::xc_sched_id(xch, &raw mut scheduler)
+        })?;
+        let capabilities = self
+            .version_text::<{ mem::size_of::<sys::xen_capabilities_info_t>() }>(
+                sys::XENVER_capabilities,
+            )?;
         let has = |capability: u32| physical.capabilities & capability != 0;
         Ok(HostInfo {
             hypervisor_version: self.version()?,
             library_version: sys::LIBRARY_VERSION,
             capabilities: capabilities.split_whitespace().map(str::to_owned).collect(),
-            command_line: self.version_text::<{ mem::size_of::<sys::xen_commandline_t>() }>(sys::XENVER_commandline)?,
+            command_line: self.version_text::<{ mem::size_of::<sys::xen_commandline_t>() }>(
+                sys::XENVER_commandline,
+            )?,
             cpus: physical.nr_cpus,
             max_cpu_id: physical.max_cpu_id,
             nodes: physical.nr_nodes,
@@ -199,14 +226,19 @@ impl Hypercalls for Xenctrl {
             unsafe { sys::xc_domain_create(xch, &raw mut domid, &raw mut config) }
         })?;
         u16::try_from(domid).ok().and_then(DomId::new).ok_or_else(|| {
-            let source = io::Error::new(io::ErrorKind::InvalidData, format!("the hypervisor gave the id {domid}"));
+            let source = io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("the hypervisor gave the id {domid}"),
+            );
             CallError::new("xc_domain_create", None, source)
         })
     }
 
     fn destroy_domain(&self, domain: DomId) -> Result<(), CallError> {
         // SAFETY: the handle is open.
-        self.call("xc_domain_destroy", domain, |xch, id| unsafe { sys::xc_domain_destroy(xch, id) })?;
+        self.call("xc_domain_destroy", domain, |xch, id| unsafe {
+            sys::xc_domain_destroy(xch, id)
+        })?;
         Ok(())
     }
 
@@ -227,19 +259,25 @@ impl Hypercalls for Xenctrl {
 
     fn unpause(&self, domain: DomId) -> Result<(), CallError> {
         // SAFETY: the handle is open.
-        self.call("xc_domain_unpause", domain, |xch, id| unsafe { sys::xc_domain_unpause(xch, id) })?;
+        self.call("xc_domain_unpause", domain, |xch, id| unsafe {
+            sys::xc_domain_unpause(xch, id)
+        })?;
         Ok(())
     }
 
     fn set_vcpus(&self, domain: DomId, vcpus: u32) -> Result<(), CallError> {
         // SAFETY: the handle is open.
-        self.call("xc_domain_max_vcpus", domain, |xch, id| unsafe { sys::xc_domain_max_vcpus(xch, id, vcpus) })?;
+        self.call("xc_domain_max_vcpus", domain, |xch, id| unsafe {
+            sys::xc_domain_max_vcpus(xch, id, vcpus)
+        })?;
         Ok(())
     }
 
     fn set_max_memory(&self, domain: DomId, limit: KiB) -> Result<(), CallError> {
         // SAFETY: the handle is open.
-        self.call("xc_domain_setmaxmem", domain, |xch, id| unsafe { sys::xc_domain_setmaxmem(xch, id, limit.get()) })?;
+        self.call("xc_domain_setmaxmem", domain, |xch, id| unsafe {
+            sys::xc_domain_setmaxmem(xch, id, limit.get())
+        })?;
         Ok(())
     }
 
@@ -270,9 +308,21 @@ impl Hypercalls for Xenctrl {
 
     fn set_cpuid_policy(&self, domain: DomId) -> Result<(), CallError> {
         self.call("xc_cpuid_apply_policy", domain, |xch, id| {
-            // SAFETY: the handle is open; null pointers mean no feature set, no leaves and no MSRs of the caller's own.
+            // SAFETY: the handle is open; null pointers mean no feature set, no leaves and no MSRs
+            // of the caller's own.
             unsafe {
-                sys::xc_cpuid_apply_policy(xch, id, false, ptr::null(), 0, true, false, false, ptr::null(), ptr::null())
+                sys::xc_cpuid_apply_policy(
+                    xch,
+                    id,
+                    false,
+                    ptr::null(),
+                    0,
+                    true,
+                    false,
+                    false,
+                    ptr::null(),
+                    ptr::null(),
+                )
             }
         })?;
         Ok(())
@@ -291,7 +341,8 @@ impl Hypercalls for Xenctrl {
         convert::set_bits(&mut map, cpus)
             .map_err(|source| CallError::new("xc_vcpu_setaffinity", Some(domain), source))?;
         self.call("xc_vcpu_setaffinity", domain, |xch, id| {
-            // SAFETY: the handle is open; the map has the size that the library asks for, and no soft map is set.
+            // SAFETY: the handle is open; the map has the size that the library asks for, and no
+            // soft map is set.
             unsafe {
                 sys::xc_vcpu_setaffinity(
                     xch,
@@ -309,7 +360,8 @@ impl Hypercalls for Xenctrl {
     fn affinity(&self, domain: DomId, vcpu: u32) -> Result<Vec<u32>, CallError> {
         let mut map = self.cpumap()?;
         self.call("xc_vcpu_getaffinity", domain, |xch, id| {
-            // SAFETY: the handle is open; the map has the size that the library asks for, and no soft map is read.
+            // SAFETY: the handle is open; the map has the size that the library asks for, and no
+            // soft map is read.
             unsafe {
                 sys::xc_vcpu_getaffinity(
                     xch,
@@ -324,7 +376,11 @@ impl Hypercalls for Xenctrl {
         Ok(convert::bits(&map))
     }
 
-    fn scheduler_params(&self, scheduler: Scheduler, domain: DomId) -> Result<SchedulerParams, CallError> {
+    fn scheduler_params(
+        &self,
+        scheduler: Scheduler,
+        domain: DomId,
+    ) -> Result<SchedulerParams, CallError> {
         if scheduler == Scheduler::Credit {
             let mut params = sys::xen_domctl_sched_credit::default();
             self.call("xc_sched_credit_domain_get", domain, |xch, id| {
@@ -369,7 +425,9 @@ impl Hypercalls for Xenctrl {
         let capacity = u32::try_from(max).unwrap_or(u32::MAX);
         let count = self.handle.call("xc_domain_getinfolist", None, |xch| {
             // SAFETY: the handle is open, and the array has as many entries as said.
-            unsafe { sys::xc_domain_getinfolist(xch, u32::from(first.get()), capacity, list.as_mut_ptr()) }
+            unsafe {
+                sys::xc_domain_getinfolist(xch, u32::from(first.get()), capacity, list.as_mut_ptr())
+            }
         })?;
         list.truncate(usize::try_from(count).unwrap_or(0));
         Ok(list.iter().filter_map(convert::domain_info).collect())
@@ -396,7 +454,9 @@ impl Hypercalls for Xenctrl {
     fn set_hvm_param(&self, domain: DomId, param: HvmParam, value: u64) -> Result<(), CallError> {
         let param = convert::hvm_param(param);
         // SAFETY: the handle is open.
-        self.call("xc_hvm_param_set", domain, |xch, id| unsafe { sys::xc_hvm_param_set(xch, id, param, value) })?;
+        self.call("xc_hvm_param_set", domain, |xch, id| unsafe {
+            sys::xc_hvm_param_set(xch, id, param, value)
+        })?;
         Ok(())
     }
 
@@ -408,7 +468,13 @@ impl Hypercalls for Xenctrl {
         noxs_calls::add(&self.handle, domain, device)
     }
 
-    fn noxs_remove(&self, domain: DomId, class: Class, id: u32, backend: DomId) -> Result<(), CallError> {
+    fn noxs_remove(
+        &self,
+        domain: DomId,
+        class: Class,
+        id: u32,
+        backend: DomId,
+    ) -> Result<(), CallError> {
         noxs_calls::remove(&self.handle, domain, class, id, backend)
     }
 

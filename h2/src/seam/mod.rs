@@ -1,11 +1,13 @@
-//! The seam below which there is Xen: the few operations of the hypervisor, of xenstored and of the kernel's NoXS backend that `h2`
-//! uses, as small traits.
+//! The seam below which there is Xen: the few operations of the hypervisor, of xenstored and of the
+//! kernel's NoXS backend that `h2` uses, as small traits.
 //!
-//! In production they are implemented by this crate's `raw` module over libxenctrl and libxenguest, and by its `store` module over xenstored's protocol. A
-//! test may put something else below [`Options::over`](crate::Options::over) to make the Nth operation of a create fail and
+//! In production they are implemented by this crate's `raw` module over libxenctrl and libxenguest,
+//! and by its `store` module over xenstored's protocol. A test may put something else below
+//! [`Options::over`](crate::Options::over) to make the Nth operation of a create fail and
 //! to see that nothing leaks. What such a fake answers is never a measurement.
 //!
-//! Each method is one call of the C library or one request of xs_wire.h, named in its documentation, and reports a failure as a [`CallError`].
+//! Each method is one call of the C library or one request of xs_wire.h, named in its
+//! documentation, and reports a failure as a [`CallError`].
 
 #![allow(clippy::missing_errors_doc)] // Every method fails as the call that it names does.
 
@@ -25,8 +27,8 @@ use crate::id::{DomId, Gfn, KiB, MiB, Port};
 use crate::info::DomainInfo;
 
 pub use self::noxs::{
-    NoxsChange, NoxsDevice, NoxsListed, NoxsName, NoxsNews, NoxsNode, NoxsPage, NoxsRead, NoxsSlot, NoxsWatch,
-    NoxsWhich,
+    NoxsChange, NoxsDevice, NoxsListed, NoxsName, NoxsNews, NoxsNode, NoxsPage, NoxsRead, NoxsSlot,
+    NoxsWatch, NoxsWhich,
 };
 
 /// What a new domain is to be: the argument of `XEN_DOMCTL_createdomain`.
@@ -83,11 +85,13 @@ pub struct Images<'a> {
     pub ramdisk: Option<&'a [u8]>,
     /// The kernel's command line.
     pub cmdline: &'a str,
-    /// Whether the kernel looks for the ACPI tables of a PVH guest only where a PC's firmware has them.
+    /// Whether the kernel looks for the ACPI tables of a PVH guest only where a PC's firmware has
+    /// them.
     pub low_rsdp: bool,
 }
 
-/// Where the console and store rings of a built guest lie: machine frames for PV, guest frames for PVH.
+/// Where the console and store rings of a built guest lie: machine frames for PV, guest frames for
+/// PVH.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RingFrames {
     /// The frame of the store ring.
@@ -96,7 +100,8 @@ pub struct RingFrames {
     pub console: Gfn,
 }
 
-/// The HVM parameters that are of use for a PVH guest (`HVM_PARAM_*` of xen/include/public/hvm/params.h).
+/// The HVM parameters that are of use for a PVH guest (`HVM_PARAM_*` of
+/// xen/include/public/hvm/params.h).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum HvmParam {
@@ -141,7 +146,11 @@ pub trait Hypercalls: fmt::Debug {
     /// Reads a vcpu's hard affinity (`xc_vcpu_getaffinity`).
     fn affinity(&self, domain: DomId, vcpu: u32) -> Result<Vec<u32>, CallError>;
     /// Reads weight and cap (`xc_sched_credit2_domain_get` or `xc_sched_credit_domain_get`).
-    fn scheduler_params(&self, scheduler: Scheduler, domain: DomId) -> Result<SchedulerParams, CallError>;
+    fn scheduler_params(
+        &self,
+        scheduler: Scheduler,
+        domain: DomId,
+    ) -> Result<SchedulerParams, CallError>;
     /// Sets weight and cap (`xc_sched_credit2_domain_set` or `xc_sched_credit_domain_set`).
     fn set_scheduler_params(
         &self,
@@ -149,11 +158,13 @@ pub trait Hypercalls: fmt::Debug {
         domain: DomId,
         params: SchedulerParams,
     ) -> Result<(), CallError>;
-    /// Domains with an id of at least `first`, at most `max` of them, in the order of their ids (`xc_domain_getinfolist`).
+    /// Domains with an id of at least `first`, at most `max` of them, in the order of their ids
+    /// (`xc_domain_getinfolist`).
     fn domains(&self, first: DomId, max: usize) -> Result<Vec<DomainInfo>, CallError>;
     /// Starts to build a guest in a domain (`xc_dom_allocate`, `xc_dom_boot_xen_init`).
     fn builder(&self, domain: DomId, params: &BuildParams) -> Result<Box<dyn Builder>, CallError>;
-    /// Reads the last output in a guest's console ring, and takes nothing from it (`xenforeignmemory_map`).
+    /// Reads the last output in a guest's console ring, and takes nothing from it
+    /// (`xenforeignmemory_map`).
     fn console_ring(&self, domain: DomId, frame: Gfn) -> Result<Vec<u8>, CallError>;
     /// Reads an HVM parameter (`xc_hvm_param_get`).
     fn hvm_param(&self, domain: DomId, param: HvmParam) -> Result<u64, CallError>;
@@ -164,19 +175,25 @@ pub trait Hypercalls: fmt::Debug {
     /// Adds a device to a guest's device page, and tells the guest (`XEN_DOMCTL_noxs_op`, add).
     fn noxs_add(&self, domain: DomId, device: &NoxsDevice) -> Result<(), CallError>;
     /// Removes the device with this class, id and backend (`XEN_DOMCTL_noxs_op`, remove).
-    fn noxs_remove(&self, domain: DomId, class: Class, id: u32, backend: DomId) -> Result<(), CallError>;
+    fn noxs_remove(
+        &self,
+        domain: DomId,
+        class: Class,
+        id: u32,
+        backend: DomId,
+    ) -> Result<(), CallError>;
     /// What is in a guest's device page (`XEN_DOMCTL_noxs_op`, list).
     fn noxs_page(&self, domain: DomId) -> Result<NoxsPage, CallError>;
 }
 
-/// One guest on its way to its first instruction, over libxenguest's image builder: first [`populate`](Self::populate), then
-/// [`boot`](Self::boot), once each.
+/// One guest on its way to its first instruction, over libxenguest's image builder: first
+/// [`populate`](Self::populate), then [`boot`](Self::boot), once each.
 pub trait Builder: fmt::Debug {
     /// Gives the guest its memory (`xc_dom_mem_init`, `xc_dom_boot_mem_init`).
     fn populate(&mut self) -> Result<(), CallError>;
-    /// Writes images, page tables and start information into the guest (`xc_dom_kernel_mem`, `xc_dom_module_mem`,
-    /// `xc_dom_parse_image`, `xc_dom_build_image`, `xc_dom_boot_image`), and grants its two rings to the daemons
-    /// (`xc_dom_gnttab_init`).
+    /// Writes images, page tables and start information into the guest (`xc_dom_kernel_mem`,
+    /// `xc_dom_module_mem`, `xc_dom_parse_image`, `xc_dom_build_image`, `xc_dom_boot_image`),
+    /// and grants its two rings to the daemons (`xc_dom_gnttab_init`).
     fn boot(&mut self, images: &Images<'_>) -> Result<RingFrames, CallError>;
     /// Bytes of images and tables that were written into the guest so far.
     fn bytes_copied(&self) -> u64;
@@ -222,7 +239,8 @@ pub enum StoreChange {
     },
 }
 
-/// The operations of xenstored. Failures carry xenstored's errno; a node that is not there is `None`, not a failure.
+/// The operations of xenstored. Failures carry xenstored's errno; a node that is not there is
+/// `None`, not a failure.
 pub trait StoreCalls: fmt::Debug {
     /// The value of a node (`XS_READ`).
     fn read(&self, path: &str) -> io::Result<Option<Vec<u8>>>;
@@ -236,8 +254,8 @@ pub trait StoreCalls: fmt::Debug {
     fn directory(&self, path: &str) -> io::Result<Option<Vec<String>>>;
     /// Replaces a node's permissions (`XS_SET_PERMS`).
     fn set_permissions(&self, path: &str, permissions: &[NodePermission]) -> io::Result<()>;
-    /// Makes changes in their order. A failure comes with the index of the first change that failed; those behind it may have been
-    /// made all the same.
+    /// Makes changes in their order. A failure comes with the index of the first change that
+    /// failed; those behind it may have been made all the same.
     ///
     /// # Errors
     /// As the single operations.
@@ -247,7 +265,9 @@ pub trait StoreCalls: fmt::Debug {
                 StoreChange::Write { path, value } => self.write(path, value),
                 StoreChange::Mkdir { path } => self.mkdir(path),
                 StoreChange::Remove { path } => self.remove(path),
-                StoreChange::SetPermissions { path, permissions } => self.set_permissions(path, permissions),
+                StoreChange::SetPermissions { path, permissions } => {
+                    self.set_permissions(path, permissions)
+                }
             };
             result.map_err(|error| (index, error))?;
         }

@@ -1,4 +1,5 @@
-//! The NoXS plane: devices in the device page, which is the hypervisor's, and the kernel's part, the ioctls of /dev/xen/noxs_backend.
+//! The NoXS plane: devices in the device page, which is the hypervisor's, and the kernel's part,
+//! the ioctls of /dev/xen/noxs_backend.
 //!
 //! Keys cross the seam in their encoding, as the kernel takes and gives them ([`noxs::keys`]).
 
@@ -132,7 +133,8 @@ pub enum NoxsWatch {
     Ends,
 }
 
-/// What has changed of a device (`struct noxs_event`): changes that nobody has read yet are one, with the newest states.
+/// What has changed of a device (`struct noxs_event`): changes that nobody has read yet are one,
+/// with the newest states.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NoxsChange {
     /// Its name.
@@ -158,11 +160,13 @@ pub struct NoxsNews {
     pub domain_ended: bool,
 }
 
-/// An open /dev/xen/noxs_backend; each has its own watches. The descriptor is readable while there are changes to be told.
+/// An open /dev/xen/noxs_backend; each has its own watches. The descriptor is readable while there
+/// are changes to be told.
 pub trait NoxsNode: fmt::Debug + AsFd {
     /// Makes a device (`NOXS_IOC_CREATE`).
     fn create(&self, name: NoxsName, keys: &[u8], private: &[u8]) -> io::Result<(GrantRef, Port)>;
-    /// Removes a device, and waits so long for it (`NOXS_IOC_DESTROY`): for the frontend to close unless by force, then for the driver.
+    /// Removes a device, and waits so long for it (`NOXS_IOC_DESTROY`): for the frontend to close
+    /// unless by force, then for the driver.
     fn destroy(&self, name: NoxsName, timeout: Duration, force: bool) -> io::Result<()>;
     /// Sets keys of the backend (`NOXS_IOC_SET_KEYS`).
     fn set_keys(&self, name: NoxsName, keys: &[u8], private: bool) -> io::Result<()>;
@@ -181,7 +185,8 @@ pub trait NoxsNode: fmt::Debug + AsFd {
     /// Waits until there are changes: `false` if there were none within `timeout` (`poll`).
     fn wait(&self, timeout: Duration) -> io::Result<bool> {
         // Rounded up: the rest of a millisecond must not become a busy loop.
-        let timeout = PollTimeout::try_from(timeout + Duration::from_micros(999)).unwrap_or(PollTimeout::MAX);
+        let timeout =
+            PollTimeout::try_from(timeout + Duration::from_micros(999)).unwrap_or(PollTimeout::MAX);
         match poll(&mut [PollFd::new(self.as_fd(), PollFlags::POLLIN)], timeout) {
             // A signal that the program handles: whoever waits looks at the clock.
             Err(Errno::EINTR) => Ok(true),

@@ -1,7 +1,8 @@
 //! The marks of guests that are being built.
 //!
-//! A builder first makes a file under `building/`, locks it, and only then creates the domain, whose handle is the file's name. So at
-//! every instant a domain that belongs to nobody can be told from one that is being built and from one that is finished:
+//! A builder first makes a file under `building/`, locks it, and only then creates the domain,
+//! whose handle is the file's name. So at every instant a domain that belongs to nobody can be told
+//! from one that is being built and from one that is finished:
 //!
 //! ```text
 //! file there, locked         the builder lives: hands off
@@ -53,7 +54,8 @@ impl Unfinished {
     }
 }
 
-/// A mark that this process holds. Dropping it leaves the file, as dying does; [`finish`](Self::finish) removes it.
+/// A mark that this process holds. Dropping it leaves the file, as dying does;
+/// [`finish`](Self::finish) removes it.
 #[derive(Debug)]
 pub(crate) struct Mark {
     handle: Uuid,
@@ -64,21 +66,27 @@ pub(crate) struct Mark {
 
 impl Mark {
     /// Makes a mark for a new guest.
-    pub(crate) fn new(state: &StateDir, name: &str, uuid: Uuid, plane: Plane) -> Result<Self, StateError> {
+    pub(crate) fn new(
+        state: &StateDir,
+        name: &str,
+        uuid: Uuid,
+        plane: Plane,
+    ) -> Result<Self, StateError> {
         let mut bytes = *Uuid::new_v4().as_bytes();
         bytes[..PREFIX.len()].copy_from_slice(&PREFIX);
         let handle = Uuid::from_bytes(bytes);
         let path = state.path(FOLDER, &handle.to_string());
         let file = Self::create(&path)?;
         let noxs = plane == Plane::Noxs;
-        let record = Unfinished { name: name.to_owned(), uuid, domain: None, pid: process::id(), noxs };
+        let record =
+            Unfinished { name: name.to_owned(), uuid, domain: None, pid: process::id(), noxs };
         let mut mark = Self { handle, path, record, file };
         mark.write()?;
         Ok(mark)
     }
 
-    /// A new file that is ours. Between its making and its locking a cleaner may take it for an orphan's and remove
-    /// it; then there is another one to make.
+    /// A new file that is ours. Between its making and its locking a cleaner may take it for an
+    /// orphan's and remove it; then there is another one to make.
     fn create(path: &Path) -> Result<Flock<File>, StateError> {
         loop {
             let file = OpenOptions::new()
@@ -87,8 +95,8 @@ impl Mark {
                 .mode(0o600)
                 .open(path)
                 .map_err(failed("create", path))?;
-            let file =
-                Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| failed("lock", path)(errno.into()))?;
+            let file = Flock::lock(file, FlockArg::LockExclusive)
+                .map_err(|(_, errno)| failed("lock", path)(errno.into()))?;
             if file.metadata().map_err(failed("read", path))?.nlink() > 0 {
                 return Ok(file);
             }
@@ -113,8 +121,8 @@ impl Mark {
 
     /// One line a write, appended: whoever reads the file takes the last whole one.
     fn write(&mut self) -> Result<(), StateError> {
-        let mut line =
-            serde_json::to_string(&self.record).map_err(|error| failed("write", &self.path)(error.into()))?;
+        let mut line = serde_json::to_string(&self.record)
+            .map_err(|error| failed("write", &self.path)(error.into()))?;
         line.push('\n');
         self.file.write_all(line.as_bytes()).map_err(failed("write", &self.path))
     }
@@ -125,11 +133,13 @@ impl Mark {
     }
 }
 
-/// An unfinished guest whose builder is dead, held by this process so that nobody else cleans up the same.
+/// An unfinished guest whose builder is dead, held by this process so that nobody else cleans up
+/// the same.
 #[derive(Debug)]
 pub(crate) struct Orphan {
     pub(crate) handle: Uuid,
-    /// `None` if the builder died before it had written a line; then it had not made a domain either.
+    /// `None` if the builder died before it had written a line; then it had not made a domain
+    /// either.
     pub(crate) record: Option<Unfinished>,
     path: PathBuf,
     _lock: Flock<File>,
@@ -158,7 +168,9 @@ pub(crate) fn orphans(state: &StateDir) -> Result<Vec<Orphan>, StateError> {
 /// Whether the builder behind a mark lives.
 pub(crate) fn is_live(state: &StateDir, handle: Uuid) -> Result<bool, StateError> {
     let path = state.path(FOLDER, &handle.to_string());
-    let Some(file) = super::optional(File::open(&path)).map_err(failed("open", &path))? else { return Ok(false) };
+    let Some(file) = super::optional(File::open(&path)).map_err(failed("open", &path))? else {
+        return Ok(false);
+    };
     match Flock::lock(file, FlockArg::LockSharedNonblock) {
         Ok(_) => Ok(false),
         Err((_, Errno::EWOULDBLOCK)) => Ok(true),
@@ -168,7 +180,9 @@ pub(crate) fn is_live(state: &StateDir, handle: Uuid) -> Result<bool, StateError
 
 fn claim(state: &StateDir, handle: Uuid) -> Result<Option<Orphan>, StateError> {
     let path = state.path(FOLDER, &handle.to_string());
-    let Some(file) = super::optional(File::open(&path)).map_err(failed("open", &path))? else { return Ok(None) };
+    let Some(file) = super::optional(File::open(&path)).map_err(failed("open", &path))? else {
+        return Ok(None);
+    };
     let lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
         Ok(lock) => lock,
         Err((_, Errno::EWOULDBLOCK)) => return Ok(None),

@@ -1,4 +1,5 @@
-//! The records of finished guests: what is needed to make the same guest again, and to find it by name.
+//! The records of finished guests: what is needed to make the same guest again, and to find it by
+//! name.
 
 use std::fs;
 
@@ -15,7 +16,8 @@ pub(super) const FOLDER: &str = "guests";
 /// What is remembered of a guest.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct GuestRecord {
-    /// Its UUID: a record whose UUID is not the domain's handle belongs to an earlier domain of that id.
+    /// Its UUID: a record whose UUID is not the domain's handle belongs to an earlier domain of
+    /// that id.
     pub(crate) uuid: Uuid,
     /// Its name.
     pub(crate) name: String,
@@ -69,9 +71,14 @@ fn file(domain: DomId) -> String {
     format!("{domain}.json")
 }
 
-pub(crate) fn write(state: &StateDir, domain: DomId, record: &GuestRecord) -> Result<(), StateError> {
+pub(crate) fn write(
+    state: &StateDir,
+    domain: DomId,
+    record: &GuestRecord,
+) -> Result<(), StateError> {
     let path = state.path(FOLDER, &file(domain));
-    let text = serde_json::to_string(record).map_err(|error| failed("write", &path)(error.into()))?;
+    let text =
+        serde_json::to_string(record).map_err(|error| failed("write", &path)(error.into()))?;
     state.replace(&path, &text)?;
     match record.plane() {
         Plane::Xenstore => Ok(()),
@@ -82,12 +89,18 @@ pub(crate) fn write(state: &StateDir, domain: DomId, record: &GuestRecord) -> Re
 /// The record of this domain, which may be of an earlier guest of that id.
 pub(crate) fn any(state: &StateDir, domain: DomId) -> Result<Option<GuestRecord>, StateError> {
     let path = state.path(FOLDER, &file(domain));
-    let Some(text) = optional(fs::read_to_string(&path)).map_err(failed("read", &path))? else { return Ok(None) };
+    let Some(text) = optional(fs::read_to_string(&path)).map_err(failed("read", &path))? else {
+        return Ok(None);
+    };
     serde_json::from_str(&text).map(Some).map_err(|error| failed("read", &path)(error.into()))
 }
 
 /// The record of the guest with this UUID in this domain.
-pub(crate) fn read(state: &StateDir, domain: DomId, uuid: Uuid) -> Result<Option<GuestRecord>, StateError> {
+pub(crate) fn read(
+    state: &StateDir,
+    domain: DomId,
+    uuid: Uuid,
+) -> Result<Option<GuestRecord>, StateError> {
     Ok(any(state, domain)?.filter(|record| record.uuid == uuid))
 }
 

@@ -1,7 +1,9 @@
-//! Who has a guest in hand: whoever ends a guest, or starts it again, holds a lock on `held/<uuid>` meanwhile, so that a
-//! command that waits for a guest's end and the daemon that carries out its policies never both act on it.
+//! Who has a guest in hand: whoever ends a guest, or starts it again, holds a lock on `held/<uuid>`
+//! meanwhile, so that a command that waits for a guest's end and the daemon that carries out its
+//! policies never both act on it.
 //!
-//! The kernel lets go of the lock when its holder dies. A guest that is started again keeps its UUID, so the lock spans both domains.
+//! The kernel lets go of the lock when its holder dies. A guest that is started again keeps its
+//! UUID, so the lock spans both domains.
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};

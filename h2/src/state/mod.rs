@@ -1,4 +1,5 @@
-//! The state directory, by default /run/lightvm: what this library remembers of guests beyond what Xen keeps.
+//! The state directory, by default /run/lightvm: what this library remembers of guests beyond what
+//! Xen keeps.
 //!
 //! ```text
 //! building/<mark>       one file for each guest that is being built; its builder holds a lock on it (flock), which the
@@ -13,8 +14,8 @@
 //! new                   such a change, until it takes its place
 //! ```
 //!
-//! Nothing here is believed without asking the hypervisor: a record may outlive its guest, when another tool destroyed
-//! it or the host's directory survived.
+//! Nothing here is believed without asking the hypervisor: a record may outlive its guest, when
+//! another tool destroyed it or the host's directory survived.
 //!
 //! - [`building`]: the marks of unfinished guests
 //! - [`names`]: the index of names
@@ -40,8 +41,8 @@ use nix::fcntl::{Flock, FlockArg};
 use crate::error::StateError;
 use crate::id::DomId;
 
-/// What a change is made in before it takes its place. There is one, under the lock, so what a killed process leaves of it
-/// is overwritten by the next change.
+/// What a change is made in before it takes its place. There is one, under the lock, so what a
+/// killed process leaves of it is overwritten by the next change.
 const TEMPORARY: &str = "new";
 
 /// The state directory.
@@ -79,12 +80,24 @@ impl StateDir {
         (folder, state)
     }
 
-    /// Makes the directories, readable for root alone: configurations may hold secrets in command lines.
+    /// Makes the directories, readable for root alone: configurations may hold secrets in command
+    /// lines.
     pub(crate) fn prepare(&self) -> Result<(), StateError> {
-        for folder in [building::FOLDER, guests::FOLDER, held::FOLDER, names::FOLDER, restarts::FOLDER, uuids::FOLDER] {
+        for folder in [
+            building::FOLDER,
+            guests::FOLDER,
+            held::FOLDER,
+            names::FOLDER,
+            restarts::FOLDER,
+            uuids::FOLDER,
+        ] {
             let path = self.root.join(folder);
             if !path.is_dir() {
-                DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(failed("create", &path))?;
+                DirBuilder::new()
+                    .recursive(true)
+                    .mode(0o700)
+                    .create(&path)
+                    .map_err(failed("create", &path))?;
             }
         }
         Ok(())
@@ -109,17 +122,20 @@ impl StateDir {
             .mode(0o600)
             .open(&path)
             .map_err(failed("open", &path))?;
-        Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| failed("lock", &path)(errno.into()))
+        Flock::lock(file, FlockArg::LockExclusive)
+            .map_err(|(_, errno)| failed("lock", &path)(errno.into()))
     }
 
     /// Writes a file so that a reader sees the old or the new content, never a part.
     fn replace(&self, path: &Path, content: &str) -> Result<(), StateError> {
         let _lock = self.lock()?;
         let temporary = self.root.join(TEMPORARY);
-        // What a killed process left there may be the link of a name, and opening it would make the file that it points to.
+        // What a killed process left there may be the link of a name, and opening it would make the
+        // file that it points to.
         Self::remove(&temporary)?;
         let result = (|| {
-            let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&temporary)?;
+            let mut file =
+                OpenOptions::new().create_new(true).write(true).mode(0o600).open(&temporary)?;
             file.write_all(content.as_bytes())?;
             fs::rename(&temporary, path)
         })();
@@ -166,6 +182,8 @@ mod tests {
         state.replace(&path, "{}").unwrap();
         assert!(fs::symlink_metadata(&path).unwrap().is_file());
         assert_eq!(fs::read_to_string(&path).unwrap(), "{}");
-        assert!(!folder.path().join("build:mark:1").exists() && !folder.path().join(TEMPORARY).exists());
+        assert!(
+            !folder.path().join("build:mark:1").exists() && !folder.path().join(TEMPORARY).exists()
+        );
     }
 }

@@ -42,8 +42,12 @@ impl Owner {
     fn from_link(text: &str) -> Option<Self> {
         let mut parts = text.split(':');
         let owner = match (parts.next()?, parts.next()?, parts.next()?) {
-            ("build", handle, pid) => Self::Building { handle: handle.parse().ok()?, pid: pid.parse().ok()? },
-            ("guest", domain, uuid) => Self::Guest { domain: domain.parse().ok()?, uuid: uuid.parse().ok()? },
+            ("build", handle, pid) => {
+                Self::Building { handle: handle.parse().ok()?, pid: pid.parse().ok()? }
+            }
+            ("guest", domain, uuid) => {
+                Self::Guest { domain: domain.parse().ok()?, uuid: uuid.parse().ok()? }
+            }
             _ => return None,
         };
         parts.next().is_none().then_some(owner)
@@ -66,8 +70,8 @@ pub(crate) fn owner(state: &StateDir, name: &str) -> Result<Option<Owner>, State
     Ok(link.as_deref().and_then(|link| link.to_str()).and_then(Owner::from_link))
 }
 
-/// Gives a name to `new`, unless the owner that it has is alive: then that owner comes back. What else belongs to the
-/// change is done by `commit`, before anyone else can look.
+/// Gives a name to `new`, unless the owner that it has is alive: then that owner comes back. What
+/// else belongs to the change is done by `commit`, before anyone else can look.
 pub(crate) fn claim<E: From<StateError>>(
     state: &StateDir,
     name: &str,
@@ -86,13 +90,22 @@ pub(crate) fn claim<E: From<StateError>>(
 }
 
 /// Gives a name to a guest, whoever had it.
-pub(crate) fn assign(state: &StateDir, name: &str, domain: DomId, uuid: Uuid) -> Result<(), StateError> {
+pub(crate) fn assign(
+    state: &StateDir,
+    name: &str,
+    domain: DomId,
+    uuid: Uuid,
+) -> Result<(), StateError> {
     let _lock = state.lock()?;
     set(state, name, Owner::Guest { domain, uuid })
 }
 
 /// Takes a name from this owner; if it is another's by now, it stays.
-pub(crate) fn release(state: &StateDir, name: &str, owned: impl FnOnce(Owner) -> bool) -> Result<(), StateError> {
+pub(crate) fn release(
+    state: &StateDir,
+    name: &str,
+    owned: impl FnOnce(Owner) -> bool,
+) -> Result<(), StateError> {
     let _lock = state.lock()?;
     match owner(state, name)? {
         Some(owner) if owned(owner) => StateDir::remove(&link(state, name)),
@@ -135,7 +148,8 @@ mod tests {
         let uuid = Uuid::new_v4();
         let mark = Mark::new(&state, "web", uuid, Plane::Xenstore).unwrap();
         reserve_with(&state, &mark, false).unwrap();
-        // flock belongs to the open file, so a second mark in the same process is a competitor as any other is.
+        // flock belongs to the open file, so a second mark in the same process is a competitor as
+        // any other is.
         let other = Mark::new(&state, "web", Uuid::new_v4(), Plane::Xenstore).unwrap();
         assert!(matches!(reserve_with(&state, &other, false), Err(Owner::Building { .. })));
 

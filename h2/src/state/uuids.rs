@@ -1,4 +1,5 @@
-//! The index of the UUIDs of guests without Xenstore, which has one for the others: a symbolic link each, to the domain's id.
+//! The index of the UUIDs of guests without Xenstore, which has one for the others: a symbolic link
+//! each, to the domain's id.
 //!
 //! An entry may outlive its guest; whoever finds one asks the hypervisor.
 

@@ -34,8 +34,15 @@ impl Batch {
     }
 
     /// Replaces a node's permissions; the first entry names the owner.
-    pub fn set_permissions(&mut self, path: impl Into<String>, permissions: &[NodePermission]) -> &mut Self {
-        self.add(StoreChange::SetPermissions { path: path.into(), permissions: permissions.to_vec() })
+    pub fn set_permissions(
+        &mut self,
+        path: impl Into<String>,
+        permissions: &[NodePermission],
+    ) -> &mut Self {
+        self.add(StoreChange::SetPermissions {
+            path: path.into(),
+            permissions: permissions.to_vec(),
+        })
     }
 
     fn add(&mut self, change: StoreChange) -> &mut Self {
@@ -53,7 +60,9 @@ impl Batch {
             Some(StoreChange::Write { path, .. }) => ("write", path.as_str()),
             Some(StoreChange::Mkdir { path }) => ("make", path.as_str()),
             Some(StoreChange::Remove { path }) => ("remove", path.as_str()),
-            Some(StoreChange::SetPermissions { path, .. }) => ("set the permissions of", path.as_str()),
+            Some(StoreChange::SetPermissions { path, .. }) => {
+                ("set the permissions of", path.as_str())
+            }
             None => ("change", "(none)"),
         };
         StoreError { operation, path: path.to_owned(), source }

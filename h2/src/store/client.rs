@@ -1,8 +1,10 @@
-//! A connection to xenstored, over its socket or, where it runs in another domain, over the kernel's driver.
+//! A connection to xenstored, over its socket or, where it runs in another domain, over the
+//! kernel's driver.
 //!
-//! Why not libxenstore: it waits without a bound, also for a daemon that hangs or was never started (the kernel takes requests for
-//! it all the same); it starts a thread for watches that it cancels at the end; and a caller can do nothing about
-//! either. One connection, one thread, and a bound on every wait is all that this crate needs.
+//! Why not libxenstore: it waits without a bound, also for a daemon that hangs or was never started
+//! (the kernel takes requests for it all the same); it starts a thread for watches that it cancels
+//! at the end; and a caller can do nothing about either. One connection, one thread, and a bound on
+//! every wait is all that this crate needs.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -16,13 +18,15 @@ use crate::error::OpenError;
 use crate::id::{DomId, Gfn, Port};
 use crate::seam::{NodePermission, StoreCalls, StoreChange};
 
-/// How long xenstored may take for the first request: it answers within a millisecond, or is not there.
+/// How long xenstored may take for the first request: it answers within a millisecond, or is not
+/// there.
 const FIRST_LIMIT: Duration = Duration::from_secs(5);
 
 /// How long it may take for a later one, on a host that is busy with something else.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// So many requests are sent before their answers are read: few enough that neither end's socket fills up.
+/// So many requests are sent before their answers are read: few enough that neither end's socket
+/// fills up.
 const AT_ONCE: usize = 64;
 
 /// A connection to xenstored.
@@ -45,8 +49,9 @@ struct Request {
 impl Client {
     /// Connects, and has one request answered.
     pub(super) fn open() -> Result<Self, OpenError> {
-        let failed =
-            |(what, error): (String, io::Error)| OpenError::StoreNotAnswering { reason: format!("{what}: {error}") };
+        let failed = |(what, error): (String, io::Error)| OpenError::StoreNotAnswering {
+            reason: format!("{what}: {error}"),
+        };
         let client = Self::over(Connection::open().map_err(failed)?);
         client.limit.set(FIRST_LIMIT);
         client.directory("/").map_err(|error| failed(("its first request".to_owned(), error)))?;
@@ -78,20 +83,33 @@ impl Client {
         request
     }
 
-    /// Sends requests, and hands out the answer to each, in order. A failure of the connection ends it.
-    fn exchange(&self, requests: &[Request], mut answered: impl FnMut(usize, io::Result<Vec<u8>>)) -> io::Result<()> {
+    /// Sends requests, and hands out the answer to each, in order. A failure of the connection ends
+    /// it.
+    fn exchange(
+        &self,
+        requests: &[Request],
+        mut answered: impl FnMut(usize, io::Result<Vec<u8>>),
+    ) -> io::Result<()> {
         let mut slot = self.connection.borrow_mut();
-        let Some(connection) = slot.as_mut() else { return Err(io::Error::from(io::ErrorKind::NotConnected)) };
+        let Some(connection) = slot.as_mut() else {
+            return Err(io::Error::from(io::ErrorKind::NotConnected));
+        };
         let mut all = || {
             for (chunk, requests) in requests.chunks(AT_ONCE).enumerate() {
                 let end = Instant::now() + self.limit.get();
-                let messages: Vec<_> = requests.iter().map(|request| request.message.as_slice()).collect();
+                let messages: Vec<_> =
+                    requests.iter().map(|request| request.message.as_slice()).collect();
                 connection.send(&messages, end)?;
                 for (index, request) in requests.iter().enumerate() {
                     let answer = match self.answer(connection, request.number, end)? {
                         (Kind::Error, payload) => Err(wire::error(&payload)),
                         (kind, payload) if kind == request.kind => Ok(payload),
-                        (other, _) => return Err(wire::broken(format!("{other:?} in answer to {:?}", request.kind))),
+                        (other, _) => {
+                            return Err(wire::broken(format!(
+                                "{other:?} in answer to {:?}",
+                                request.kind
+                            )));
+                        }
                     };
                     answered(chunk * AT_ONCE + index, answer);
                 }
@@ -106,14 +124,22 @@ impl Client {
     }
 
     /// The answer to `request`; watch events that come before it are kept for later.
-    fn answer(&self, connection: &mut Connection, request: u32, end: Instant) -> io::Result<(Kind, Vec<u8>)> {
+    fn answer(
+        &self,
+        connection: &mut Connection,
+        request: u32,
+        end: Instant,
+    ) -> io::Result<(Kind, Vec<u8>)> {
         loop {
             let (header, payload) = connection.receive(end)?;
             match kind(header.kind)? {
                 Kind::WatchEvent => self.keep(&payload)?,
                 answer if header.request == request => return Ok((answer, payload)),
                 other => {
-                    return Err(wire::broken(format!("{other:?} for request {} instead of {request}", header.request)));
+                    return Err(wire::broken(format!(
+                        "{other:?} for request {} instead of {request}",
+                        header.request
+                    )));
                 }
             }
         }
@@ -121,8 +147,10 @@ impl Client {
 
     fn keep(&self, payload: &[u8]) -> io::Result<()> {
         let mut texts = wire::texts(payload).into_iter();
-        let event =
-            texts.next().zip(texts.next()).ok_or_else(|| wire::broken("a watch event without a token".to_owned()))?;
+        let event = texts
+            .next()
+            .zip(texts.next())
+            .ok_or_else(|| wire::broken("a watch event without a token".to_owned()))?;
         self.events.borrow_mut().push_back(event);
         Ok(())
     }
@@ -151,7 +179,10 @@ fn kind(number: u32) -> io::Result<Kind> {
 /// A path or a text that ends in a NUL.
 fn text(text: &str) -> io::Result<Vec<u8>> {
     if text.contains('\0') {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "a NUL character in a Xenstore path"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "a NUL character in a Xenstore path",
+        ));
     }
     Ok([text.as_bytes(), b"\0"].concat())
 }
@@ -174,7 +205,9 @@ fn permission_list(path: &str, permissions: &[NodePermission]) -> io::Result<Vec
 /// A change as a request.
 fn request(change: &StoreChange) -> io::Result<(Kind, Vec<u8>)> {
     Ok(match change {
-        StoreChange::Write { path, value } => (Kind::Write, [text(path)?, value.as_bytes().to_vec()].concat()),
+        StoreChange::Write { path, value } => {
+            (Kind::Write, [text(path)?, value.as_bytes().to_vec()].concat())
+        }
         StoreChange::Mkdir { path } => (Kind::Mkdir, text(path)?),
         StoreChange::Remove { path } => (Kind::Remove, text(path)?),
         StoreChange::SetPermissions { path, permissions } => {
@@ -237,7 +270,9 @@ impl StoreCalls for Client {
             match answer {
                 Ok(_) => {}
                 // What is to be removed may be gone already.
-                Err(error) if matches!(changes.get(index), Some(StoreChange::Remove { .. })) && is_absent(&error) => {}
+                Err(error)
+                    if matches!(changes.get(index), Some(StoreChange::Remove { .. }))
+                        && is_absent(&error) => {}
                 Err(error) => _ = first.get_or_insert((index, error)),
             }
         });
@@ -250,7 +285,8 @@ impl StoreCalls for Client {
 
     fn introduce(&self, domain: DomId, frame: Gfn, port: Port) -> io::Result<()> {
         let arguments =
-            [text(&domain.to_string())?, text(&frame.get().to_string())?, text(&port.to_string())?].concat();
+            [text(&domain.to_string())?, text(&frame.get().to_string())?, text(&port.to_string())?]
+                .concat();
         self.ask(Kind::Introduce, &[&arguments]).map(drop)
     }
 
@@ -258,7 +294,10 @@ impl StoreCalls for Client {
         match self.ask(Kind::IsIntroduced, &[&text(&domain.to_string())?])?.as_slice() {
             b"T" | b"T\0" => Ok(true),
             b"F" | b"F\0" => Ok(false),
-            other => Err(wire::broken(format!("{:?} as the answer of yes or no", String::from_utf8_lossy(other)))),
+            other => Err(wire::broken(format!(
+                "{:?} as the answer of yes or no",
+                String::from_utf8_lossy(other)
+            ))),
         }
     }
 
@@ -269,7 +308,9 @@ impl StoreCalls for Client {
     fn unwatch(&self, path: &str, token: &str) -> io::Result<()> {
         optional(self.ask(Kind::Unwatch, &[&text(path)?, &text(token)?]))?;
         // Nobody waits for these any more.
-        self.events.borrow_mut().retain(|(fired, with)| with != token || !is_at_or_below(fired, path));
+        self.events
+            .borrow_mut()
+            .retain(|(fired, with)| with != token || !is_at_or_below(fired, path));
         Ok(())
     }
 
@@ -278,7 +319,9 @@ impl StoreCalls for Client {
             return Ok(Some(event));
         }
         let mut slot = self.connection.borrow_mut();
-        let Some(connection) = slot.as_mut() else { return Err(io::Error::from(io::ErrorKind::NotConnected)) };
+        let Some(connection) = slot.as_mut() else {
+            return Err(io::Error::from(io::ErrorKind::NotConnected));
+        };
         let now = Instant::now();
         // A wait without an end still has one that nobody lives to see.
         let end = now.checked_add(timeout).unwrap_or(now + Duration::from_secs(1 << 31));
@@ -286,9 +329,11 @@ impl StoreCalls for Client {
             return Ok(None);
         }
         // What has begun comes whole.
-        let event = connection.receive(Instant::now() + LIMIT).and_then(|(header, payload)| match kind(header.kind)? {
-            Kind::WatchEvent => self.keep(&payload),
-            other => Err(wire::broken(format!("{other:?} that nobody asked for"))),
+        let event = connection.receive(Instant::now() + LIMIT).and_then(|(header, payload)| {
+            match kind(header.kind)? {
+                Kind::WatchEvent => self.keep(&payload),
+                other => Err(wire::broken(format!("{other:?} that nobody asked for"))),
+            }
         });
         if let Err(error) = event {
             *slot = None;

@@ -40,7 +40,10 @@ fn events_before_an_answer_are_kept() {
     });
     assert_eq!(client.read("/a").unwrap(), Some(b"value".to_vec()));
     let _open = daemon.join().unwrap();
-    assert_eq!(client.next_event(Duration::ZERO).unwrap(), Some(("/a/b".to_owned(), "h2".to_owned())));
+    assert_eq!(
+        client.next_event(Duration::ZERO).unwrap(),
+        Some(("/a/b".to_owned(), "h2".to_owned()))
+    );
     assert_eq!(client.next_event(Duration::from_millis(1)).unwrap(), None);
 }
 
@@ -96,7 +99,8 @@ fn changes_go_together_and_the_first_failure_is_told() {
         let (_, request, _) = take(&mut daemon);
         answer(&mut daemon, Kind::Mkdir, request, b"OK\0");
     });
-    let changes = [write("/a"), StoreChange::Remove { path: "/b".to_owned() }, write("/c"), write("/d")];
+    let changes =
+        [write("/a"), StoreChange::Remove { path: "/b".to_owned() }, write("/c"), write("/d")];
     let (index, error) = client.change(&changes).unwrap_err();
     assert_eq!((index, error.raw_os_error()), (2, Some(libc::EACCES)));
     client.mkdir("/e").unwrap();

@@ -32,19 +32,24 @@ pub(super) struct Connection {
 
 /// Where the daemon of this domain listens: libxenstore's rules.
 pub(super) fn socket() -> PathBuf {
-    let folder = || std::env::var_os("XENSTORED_RUNDIR").map_or_else(|| PathBuf::from("/run/xenstored"), PathBuf::from);
+    let folder = || {
+        std::env::var_os("XENSTORED_RUNDIR")
+            .map_or_else(|| PathBuf::from("/run/xenstored"), PathBuf::from)
+    };
     std::env::var_os("XENSTORED_PATH").map_or_else(|| folder().join("socket"), PathBuf::from)
 }
 
 impl Connection {
-    /// Connects to the daemon's socket or, where it runs in another domain, over the kernel's driver. The error comes with what was tried.
+    /// Connects to the daemon's socket or, where it runs in another domain, over the kernel's
+    /// driver. The error comes with what was tried.
     pub(super) fn open() -> Result<Self, (String, io::Error)> {
         let path = socket();
         let named = |error| (path.display().to_string(), error);
         match UnixStream::connect(&path) {
             Ok(stream) => Self::over(stream).map_err(named),
-            // No daemon in this domain: there may be one in another, behind the kernel's driver. Not on a host for NoXS, unless its administrator
-            // says so: the kernel never gives up a request that nobody answers.
+            // No daemon in this domain: there may be one in another, behind the kernel's driver.
+            // Not on a host for NoXS, unless its administrator says so: the kernel
+            // never gives up a request that nobody answers.
             Err(error) if error.kind() == io::ErrorKind::NotFound && !Path::new(NODE).exists() => {
                 Self::driver(Path::new(DEVICE))
                     .map_err(|error| (format!("no socket {}, and {DEVICE}", path.display()), error))
@@ -57,7 +62,8 @@ impl Connection {
     }
 
     fn driver(path: &Path) -> io::Result<Self> {
-        let file = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+        let file =
+            OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(path)?;
         Ok(Self { file, one_by_one: true, buffer: Vec::new() })
     }
 
@@ -120,7 +126,9 @@ impl Connection {
         while self.buffer.len() < wanted {
             let mut bytes = [0; BUFFER];
             match self.file.read(&mut bytes) {
-                Ok(0) => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "xenstored hung up")),
+                Ok(0) => {
+                    return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "xenstored hung up"));
+                }
                 Ok(read) => self.buffer.extend_from_slice(bytes.get(..read).unwrap_or_default()),
                 Err(error) if not_now(&error) => self.wait(PollFlags::POLLIN, end)?,
                 Err(error) => return Err(error),

@@ -1,11 +1,12 @@
-//! Xenstore: a [`Store`] is a connection to xenstored that has a bound on every wait, counts its operations, and names node and
-//! operation in each error.
+//! Xenstore: a [`Store`] is a connection to xenstored that has a bound on every wait, counts its
+//! operations, and names node and operation in each error.
 //!
 //! - [`Batch`]: changes that are sent together, one round trip for many of them
-//! - [`Watch`]: watches for one wait, taken back on drop; a program with an event loop uses [`Store::add_watch`],
-//!   [`Store::descriptor`] and [`Store::next_event`]
+//! - [`Watch`]: watches for one wait, taken back on drop; a program with an event loop uses
+//!   [`Store::add_watch`], [`Store::descriptor`] and [`Store::next_event`]
 //! - `client`: the protocol, over a `connection`; `wire`: its messages
-//! - `nodes`: the nodes that make a guest known to the daemons, to other tools, and to its own drivers
+//! - `nodes`: the nodes that make a guest known to the daemons, to other tools, and to its own
+//!   drivers
 //!
 //! The protocol is docs/misc/xenstore.txt of Xen 4.17, the paths docs/misc/xenstore-paths.pandoc.
 
@@ -45,7 +46,8 @@ impl Store {
         Ok(store)
     }
 
-    /// Whether there is a daemon in this domain that could be connected to. One in another domain is not seen.
+    /// Whether there is a daemon in this domain that could be connected to. One in another domain
+    /// is not seen.
     pub(crate) fn is_here() -> bool {
         connection::socket().exists()
     }
@@ -67,11 +69,15 @@ impl Store {
         call: impl FnOnce(&dyn StoreCalls) -> io::Result<T>,
     ) -> Result<T, StoreError> {
         self.operations.set(self.operations.get() + 1);
-        call(self.calls.as_ref()).map_err(|source| StoreError { operation, path: path.to_owned(), source })
+        call(self.calls.as_ref()).map_err(|source| StoreError {
+            operation,
+            path: path.to_owned(),
+            source,
+        })
     }
 
-    /// A node's value (`XS_READ`), or `None` if there is no such node. What is not UTF-8 in it is replaced, since a guest may have
-    /// written it.
+    /// A node's value (`XS_READ`), or `None` if there is no such node. What is not UTF-8 in it is
+    /// replaced, since a guest may have written it.
     ///
     /// # Errors
     /// [`StoreError`] if xenstored refuses, or does not answer within 30 s; so with all operations.
@@ -104,8 +110,9 @@ impl Store {
         Ok(self.run("list", path, |calls| calls.directory(path))?.unwrap_or_default())
     }
 
-    /// Makes all changes of a batch, in their order and in few round trips. It is not a transaction: others may see some changes before
-    /// the others, and when one fails, those behind it may have been made.
+    /// Makes all changes of a batch, in their order and in few round trips. It is not a
+    /// transaction: others may see some changes before the others, and when one fails, those
+    /// behind it may have been made.
     ///
     /// # Errors
     /// [`StoreError`] about the first change that failed.
@@ -115,7 +122,12 @@ impl Store {
         self.calls.change(changes).map_err(|(index, source)| batch.error(index, source))
     }
 
-    pub(crate) fn introduce(&self, domain: DomId, frame: Gfn, port: Port) -> Result<(), StoreError> {
+    pub(crate) fn introduce(
+        &self,
+        domain: DomId,
+        frame: Gfn,
+        port: Port,
+    ) -> Result<(), StoreError> {
         self.run("introduce", &nodes::home(domain), |calls| calls.introduce(domain, frame, port))
     }
 
@@ -140,8 +152,8 @@ impl Store {
         Ok(watch)
     }
 
-    /// Waits until something holds that nodes at or below `paths` tell, for `limit` at most; whether it holds. If it holds at once,
-    /// nothing is watched.
+    /// Waits until something holds that nodes at or below `paths` tell, for `limit` at most;
+    /// whether it holds. If it holds at once, nothing is watched.
     pub(crate) fn wait_until<E: From<StoreError>>(
         &self,
         paths: &[String],
@@ -170,8 +182,9 @@ impl Store {
         Ok(held)
     }
 
-    /// Asks for an event with this token whenever `path` or something below it changes, and for one at once (`XS_WATCH`). The watch
-    /// stays until [`remove_watch`](Self::remove_watch), or until the connection ends.
+    /// Asks for an event with this token whenever `path` or something below it changes, and for one
+    /// at once (`XS_WATCH`). The watch stays until [`remove_watch`](Self::remove_watch), or
+    /// until the connection ends.
     ///
     /// # Errors
     /// As [`read`](Self::read).
@@ -192,23 +205,27 @@ impl Store {
     /// # Errors
     /// [`StoreError`] if the connection has failed.
     pub fn next_event(&self, timeout: Duration) -> Result<Option<Event>, StoreError> {
-        let failed = |source| StoreError { operation: "wait for", path: "(watches)".to_owned(), source };
+        let failed =
+            |source| StoreError { operation: "wait for", path: "(watches)".to_owned(), source };
         let event = self.calls.next_event(timeout).map_err(failed)?;
         Ok(event.map(|(path, token)| Event { path, token }))
     }
 
-    /// A duplicate of the descriptor that becomes readable when something has come, for poll(2). Events may have come already, with the answer
-    /// to an earlier request: before a wait, take [`next_event`](Self::next_event) until there is none. The descriptor's only use is to
-    /// be waited for; a [`reconnect`](Self::reconnect) makes it useless.
+    /// A duplicate of the descriptor that becomes readable when something has come, for poll(2).
+    /// Events may have come already, with the answer to an earlier request: before a wait, take
+    /// [`next_event`](Self::next_event) until there is none. The descriptor's only use is to be
+    /// waited for; a [`reconnect`](Self::reconnect) makes it useless.
     ///
     /// # Errors
     /// [`StoreError`] if there is no connection.
     pub fn descriptor(&self) -> Result<OwnedFd, StoreError> {
-        let failed = |source| StoreError { operation: "wait for", path: "(watches)".to_owned(), source };
+        let failed =
+            |source| StoreError { operation: "wait for", path: "(watches)".to_owned(), source };
         self.calls.descriptor().map_err(failed)
     }
 
-    /// Replaces a connection that has failed; for undoing what was done over it, and for daemons. Watches and waiting events are lost.
+    /// Replaces a connection that has failed; for undoing what was done over it, and for daemons.
+    /// Watches and waiting events are lost.
     ///
     /// # Errors
     /// [`io::Error`] if the daemon cannot be reached.
@@ -238,8 +255,8 @@ pub struct Watch<'a> {
 }
 
 impl Watch<'_> {
-    /// Waits until something changed under a watched node, or `timeout` is over. Events come once for each watch at
-    /// the start, too. Whether something happened: `true`.
+    /// Waits until something changed under a watched node, or `timeout` is over. Events come once
+    /// for each watch at the start, too. Whether something happened: `true`.
     ///
     /// # Errors
     /// [`StoreError`] if the connection has failed.
@@ -261,7 +278,9 @@ impl Watch<'_> {
 impl Drop for Watch<'_> {
     fn drop(&mut self) {
         for path in &self.paths {
-            if let Err(error) = self.store.run("stop watching", path, |calls| calls.unwatch(path, TOKEN)) {
+            if let Err(error) =
+                self.store.run("stop watching", path, |calls| calls.unwatch(path, TOKEN))
+            {
                 log::warn!("{error}: {}", error.source);
             }
         }

@@ -1,8 +1,9 @@
-//! The nodes of a guest. They are those that libxl 4.17 writes for the same guest, so that xl, xenconsoled, xentop and
-//! the guest's own drivers find what they expect; the permissions are libxl's, too.
+//! The nodes of a guest. They are those that libxl 4.17 writes for the same guest, so that xl,
+//! xenconsoled, xentop and the guest's own drivers find what they expect; the permissions are
+//! libxl's, too.
 //!
-//! A node takes over its parent's permissions when it is made, so only the roots of a subtree and the nodes that the
-//! guest may write get permissions of their own.
+//! A node takes over its parent's permissions when it is made, so only the roots of a subtree and
+//! the nodes that the guest may write get permissions of their own.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -95,9 +96,11 @@ fn start_time() -> String {
 pub(crate) fn write(store: &Store, guest: &GuestNodes<'_>) -> Result<(), StoreError> {
     let (home, vm, libxl) = (home(guest.domain), vm(guest.uuid), libxl(guest.domain));
     let mut batch = Batch::new();
-    for (path, permissions) in
-        [(&home, &read_only(guest.domain)[..]), (&vm, &read_only(guest.domain)), (&libxl, &private())]
-    {
+    for (path, permissions) in [
+        (&home, &read_only(guest.domain)[..]),
+        (&vm, &read_only(guest.domain)),
+        (&libxl, &private()),
+    ] {
         batch.mkdir(path).set_permissions(path, permissions);
     }
 
@@ -127,8 +130,8 @@ pub(crate) fn write(store: &Store, guest: &GuestNodes<'_>) -> Result<(), StoreEr
     store.apply(&batch)
 }
 
-/// Writes what is known once the guest is built: its two rings, and with them its console. xenconsoled looks at these
-/// nodes when the guest is introduced.
+/// Writes what is known once the guest is built: its two rings, and with them its console.
+/// xenconsoled looks at these nodes when the guest is introduced.
 pub(crate) fn write_rings(
     store: &Store,
     guest: &GuestNodes<'_>,
@@ -168,7 +171,8 @@ pub(crate) fn write_rings(
         batch.write(format!("{backend}/{node}"), value);
     }
 
-    // The guest reads its console's nodes and cannot redirect them: they inherit the home's permissions.
+    // The guest reads its console's nodes and cannot redirect them: they inherit the home's
+    // permissions.
     for (node, value) in [
         ("backend", backend.as_str()),
         ("backend-id", backend_id.as_str()),
@@ -184,11 +188,13 @@ pub(crate) fn write_rings(
     store.apply(&batch)
 }
 
-/// How long xenconsoled may take to put a new guest's terminal into its home before the home is removed all the same.
+/// How long xenconsoled may take to put a new guest's terminal into its home before the home is
+/// removed all the same.
 const SETTLE_LIMIT: Duration = Duration::from_millis(500);
 
-/// Waits until xenconsoled has answered for a guest that has just been introduced: it would write the terminal into a home that was
-/// removed meanwhile, and nobody would ever remove that node. To be called before [`remove`].
+/// Waits until xenconsoled has answered for a guest that has just been introduced: it would write
+/// the terminal into a home that was removed meanwhile, and nobody would ever remove that node. To
+/// be called before [`remove`].
 pub(crate) fn settle_console(store: &Store, domain: DomId) -> Result<(), StoreError> {
     let home = home(domain);
     let tty = format!("{home}/console/tty");
@@ -205,7 +211,8 @@ pub(crate) fn settle_console(store: &Store, domain: DomId) -> Result<(), StoreEr
 
 /// Removes every node of a domain, ours or libxl's: home, libxl's own, and those of its UUID.
 ///
-/// To be called behind [`device::remove_all`](crate::device::remove_all), which finds what the devices have in other domains by what goes here.
+/// To be called behind [`device::remove_all`](crate::device::remove_all), which finds what the
+/// devices have in other domains by what goes here.
 pub(crate) fn remove(store: &Store, domain: DomId, uuid: Option<Uuid>) -> Result<(), StoreError> {
     let (home, libxl) = (home(domain), libxl(domain));
     let vm = match store.read(&format!("{home}/vm"))? {

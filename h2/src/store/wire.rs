@@ -1,5 +1,6 @@
-//! The messages of xenstored's protocol (xen/include/public/io/xs_wire.h, docs/misc/xenstore.txt of Xen 4.17): a header of four
-//! 32-bit words in the byte order of the machine, then at most 4096 bytes.
+//! The messages of xenstored's protocol (xen/include/public/io/xs_wire.h, docs/misc/xenstore.txt of
+//! Xen 4.17): a header of four 32-bit words in the byte order of the machine, then at most 4096
+//! bytes.
 
 use std::io;
 
@@ -37,7 +38,8 @@ pub(super) struct Header {
 }
 
 impl Header {
-    /// Reads a header; a length that the protocol does not allow is an error, since nothing behind it could be trusted.
+    /// Reads a header; a length that the protocol does not allow is an error, since nothing behind
+    /// it could be trusted.
     pub(super) fn decode(bytes: [u8; HEADER]) -> io::Result<Self> {
         let [kind, request, _transaction, length] = [0, 4, 8, 12].map(|at| {
             let mut word = [0; 4];
@@ -64,13 +66,17 @@ pub(super) fn encode(kind: Kind, request: u32, parts: &[&[u8]]) -> io::Result<Ve
     Ok(bytes)
 }
 
-/// The texts of a payload, each of which ends in a NUL. What is not UTF-8 is replaced: a guest may have written it.
+/// The texts of a payload, each of which ends in a NUL. What is not UTF-8 is replaced: a guest may
+/// have written it.
 pub(super) fn texts(payload: &[u8]) -> Vec<String> {
     let payload = payload.strip_suffix(b"\0").unwrap_or(payload);
     if payload.is_empty() {
         return Vec::new();
     }
-    payload.split(|&byte| byte == 0).map(|text| String::from_utf8_lossy(text).into_owned()).collect()
+    payload
+        .split(|&byte| byte == 0)
+        .map(|text| String::from_utf8_lossy(text).into_owned())
+        .collect()
 }
 
 /// What xenstored answered instead of success: it sends the names of errno.h.
@@ -116,7 +122,10 @@ mod tests {
         let header = Header::decode(bytes[..HEADER].try_into().unwrap()).unwrap();
         assert_eq!(header, Header { kind: 11, request: 7, length: 4 });
         assert_eq!(&bytes[HEADER..], b"/a\x001");
-        assert_eq!(encode(Kind::Write, 7, &[&[0; 4097]]).unwrap_err().raw_os_error(), Some(libc::E2BIG));
+        assert_eq!(
+            encode(Kind::Write, 7, &[&[0; 4097]]).unwrap_err().raw_os_error(),
+            Some(libc::E2BIG)
+        );
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! What the tests over the fake host share: a bench with a host, a state directory and images, and pictures to compare.
+//! What the tests over the fake host share: a bench with a host, a state directory and images, and
+//! pictures to compare.
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -27,7 +28,8 @@ pub(crate) struct Bench {
 }
 
 impl Bench {
-    /// A host on which a guest has been made and destroyed, so that the directories are there that outlive guests.
+    /// A host on which a guest has been made and destroyed, so that the directories are there that
+    /// outlive guests.
     pub(crate) fn new() -> Self {
         Self::with(Plane::Xenstore)
     }
@@ -76,7 +78,11 @@ impl Bench {
         config(self.folder(), guest_type, name)
     }
 
-    pub(crate) fn start(&self, hypervisor: &Hypervisor, config: &GuestConfig) -> Result<Domain, CreateError> {
+    pub(crate) fn start(
+        &self,
+        hypervisor: &Hypervisor,
+        config: &GuestConfig,
+    ) -> Result<Domain, CreateError> {
         start(hypervisor, config)
     }
 
@@ -94,8 +100,8 @@ pub(crate) fn state_dir(folder: &Path) -> PathBuf {
     folder.join("state")
 }
 
-/// A guest that uses every step of a create: pinned vcpus, a share of the CPUs, a ramdisk, and for PV an interface and a disk, which are
-/// the same for PVH.
+/// A guest that uses every step of a create: pinned vcpus, a share of the CPUs, a ramdisk, and for
+/// PV an interface and a disk, which are the same for PVH.
 pub(crate) fn config(folder: &Path, guest_type: GuestType, name: &str) -> GuestConfig {
     let mut config = serde_json::json!({
         "name": name,
@@ -111,8 +117,7 @@ pub(crate) fn config(folder: &Path, guest_type: GuestType, name: &str) -> GuestC
     });
     if guest_type == GuestType::Pv {
         config["vifs"] = serde_json::json!([{ "ip": "10.77.0.9", "rate": "10Mb/s" }]);
-        config["vbds"] =
-            serde_json::json!([{ "target": folder.join("disk"), "type": "file", "vdev": "xvda", "access": "w" }]);
+        config["vbds"] = serde_json::json!([{ "target": folder.join("disk"), "type": "file", "vdev": "xvda", "access": "w" }]);
     }
     if folder.join(NOXS).exists() {
         config["xen"] = serde_json::json!({ "dev_method": "noxs" });
@@ -149,7 +154,10 @@ impl Picture {
             }
         }
         lines.extend(
-            self.files.keys().filter(|path| !now.files.contains_key(*path)).map(|path| format!("file {path} is gone")),
+            self.files
+                .keys()
+                .filter(|path| !now.files.contains_key(*path))
+                .map(|path| format!("file {path} is gone")),
         );
         assert!(lines.is_empty(), "{context}:\n  {}", lines.join("\n  "));
     }
@@ -217,9 +225,10 @@ fn kernel() -> Vec<u8> {
         elf.extend_from_slice(&short.to_le_bytes());
     }
     // Type, flags; offset, virtual and physical address, size in the file and in memory, alignment.
-    for (kind, flags, numbers) in
-        [(1_u32, 7_u32, [0x200, START, START, 0x100, 0x1000, 4]), (4, 4, [0x300, 0, 0, notes_size, notes_size, 4])]
-    {
+    for (kind, flags, numbers) in [
+        (1_u32, 7_u32, [0x200, START, START, 0x100, 0x1000, 4]),
+        (4, 4, [0x300, 0, 0, notes_size, notes_size, 4]),
+    ] {
         elf.extend_from_slice(&kind.to_le_bytes());
         elf.extend_from_slice(&flags.to_le_bytes());
         for number in numbers {

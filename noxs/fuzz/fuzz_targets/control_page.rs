@@ -1,4 +1,5 @@
-//! A control page of any bytes behind a right header: no panic, and a snapshot is never longer than its region.
+//! A control page of any bytes behind a right header: no panic, and a snapshot is never longer than
+//! its region.
 
 #![no_main]
 

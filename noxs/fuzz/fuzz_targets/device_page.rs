@@ -1,4 +1,5 @@
-//! A device page of any bytes behind a right header: no panic, and every entry has a class that is one.
+//! A device page of any bytes behind a right header: no panic, and every entry has a class that is
+//! one.
 
 #![no_main]
 

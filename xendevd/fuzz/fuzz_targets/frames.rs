@@ -1,4 +1,5 @@
-//! A client's bytes, in pieces: no panic, no frame above its limit, and what is read as a request is written and read back to the same.
+//! A client's bytes, in pieces: no panic, no frame above its limit, and what is read as a request
+//! is written and read back to the same.
 
 #![no_main]
 
@@ -12,7 +13,8 @@ fuzz_target!(|pieces: Vec<&[u8]>| {
         while let Ok(Some(frame)) = frames.next(MAX_REQUEST) {
             assert!(frame.len() <= MAX_REQUEST);
             if let Ok(command) = Request::parse(&frame) {
-                let written = serde_json::to_vec(&Request::new(command)).expect("a request is JSON");
+                let written =
+                    serde_json::to_vec(&Request::new(command)).expect("a request is JSON");
                 assert_eq!(Request::parse(&written), Ok(command));
             }
         }

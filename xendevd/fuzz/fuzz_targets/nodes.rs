@@ -11,7 +11,8 @@ use xendevd::nodes::{VbdNodes, VifNodes, is_interface};
 fuzz_target!(|input: (&str, Vec<Option<String>>)| {
     let (name, values) = input;
     let _ = DeviceId::from_path(name);
-    let device = DeviceId::from_sysname(name).or(DeviceId::from_sysname("vbd-1-51712")).expect("a name");
+    let device =
+        DeviceId::from_sysname(name).or(DeviceId::from_sysname("vbd-1-51712")).expect("a name");
     let reader = || {
         let mut values = values.iter().cloned().chain(std::iter::repeat(None));
         move |_: &str| Ok::<_, Infallible>(values.next().flatten())

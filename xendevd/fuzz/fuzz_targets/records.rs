@@ -8,7 +8,10 @@ use xendevd::guests::{domain_of, parse};
 fuzz_target!(|input: (&str, &[u8])| {
     let (name, bytes) = input;
     if let Some(domain) = domain_of(name) {
-        assert!(name.trim_start_matches('0').starts_with(&format!("{domain}.json")) || domain.get() == 0);
+        assert!(
+            name.trim_start_matches('0').starts_with(&format!("{domain}.json"))
+                || domain.get() == 0
+        );
     }
     let _ = parse(bytes);
 });

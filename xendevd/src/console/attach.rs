@@ -13,7 +13,8 @@ impl<W: World> Board<W> {
         let Some(guest) = self.guests.get_mut(&domain) else { return };
         let Some(attached) = guest.accept() else { return };
         self.last_client = self.last_client.wrapping_add(1);
-        let event = EpollEvent::new(EpollFlags::EPOLLIN, Token::Client(domain, self.last_client).into());
+        let event =
+            EpollEvent::new(EpollFlags::EPOLLIN, Token::Client(domain, self.last_client).into());
         match self.epoll.add(&attached, event) {
             Ok(()) => _ = guest.clients.insert(self.last_client, attached),
             Err(error) => log::warn!("a client of domain {domain} cannot be waited for: {error}"),
@@ -41,12 +42,14 @@ impl<W: World> Board<W> {
         }
     }
 
-    /// Waits for the clients of a guest as their state now is: the input of all goes through the same room.
+    /// Waits for the clients of a guest as their state now is: the input of all goes through the
+    /// same room.
     pub(super) fn wait_for_clients(&self, domain: DomId) {
         let Some(guest) = self.guests.get(&domain) else { return };
         guest.tally.attached.store(guest.clients.len(), Ordering::Relaxed);
         for (client, attached) in &guest.clients {
-            let mut event = EpollEvent::new(guest.interest(*client), Token::Client(domain, *client).into());
+            let mut event =
+                EpollEvent::new(guest.interest(*client), Token::Client(domain, *client).into());
             if let Err(error) = self.epoll.modify(attached, &mut event) {
                 log::debug!("a client of domain {domain} cannot be waited for: {error}");
             }

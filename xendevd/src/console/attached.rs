@@ -1,4 +1,5 @@
-//! A program that is attached to a guest's console: it gets what the guest prints from then on, and its bytes are the guest's input.
+//! A program that is attached to a guest's console: it gets what the guest prints from then on, and
+//! its bytes are the guest's input.
 
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};

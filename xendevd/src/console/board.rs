@@ -1,4 +1,5 @@
-//! All consoles: one loop over one epoll, in which each guest has its turn and none has more than that.
+//! All consoles: one loop over one epoll, in which each guest has its turn and none has more than
+//! that.
 //!
 //! ```text
 //!            an event                    there is budget: at most 2 KiB are taken
@@ -8,7 +9,8 @@
 //!                          +---- paused: the event stays unacknowledged and the ring full, so the guest waits
 //! ```
 //!
-//! When all guests together print too much, the line stands still for a while, and goes on where it was.
+//! When all guests together print too much, the line stands still for a while, and goes on where it
+//! was.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
@@ -83,7 +85,13 @@ pub(super) struct Others {
 }
 
 impl<W: World> Board<W> {
-    pub(super) fn new(world: W, records: Guests, folder: PathBuf, logs: Logs, tallies: Tallies) -> io::Result<Self> {
+    pub(super) fn new(
+        world: W,
+        records: Guests,
+        folder: PathBuf,
+        logs: Logs,
+        tallies: Tallies,
+    ) -> io::Result<Self> {
         let now = Instant::now();
         Ok(Self {
             world,
@@ -123,7 +131,10 @@ impl<W: World> Board<W> {
         let mut events = [EpollEvent::empty(); TURNS];
         let pause = self.pause(Instant::now()).min(limit);
         let pause = i32::try_from(pause.as_micros().div_ceil(1000)).unwrap_or(i32::MAX);
-        let count = match self.epoll.wait(&mut events, EpollTimeout::try_from(pause).unwrap_or(EpollTimeout::MAX)) {
+        let count = match self
+            .epoll
+            .wait(&mut events, EpollTimeout::try_from(pause).unwrap_or(EpollTimeout::MAX))
+        {
             Ok(count) => count,
             Err(Errno::EINTR) => 0,
             Err(error) => return Err(error.into()),
@@ -173,7 +184,10 @@ impl<W: World> Board<W> {
             line,
             self.failed.values().map(|failed| failed.next).min(),
         ];
-        due.into_iter().flatten().min().map_or(LOOK_AT_ALL, |due| due.saturating_duration_since(now))
+        due.into_iter()
+            .flatten()
+            .min()
+            .map_or(LOOK_AT_ALL, |due| due.saturating_duration_since(now))
     }
 
     /// A guest has its turn.
@@ -211,7 +225,10 @@ impl<W: World> Board<W> {
 
     fn rearm(&self, domain: DomId) {
         let Some(guest) = self.guests.get(&domain) else { return };
-        let mut event = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLONESHOT, Token::Ring(domain).into());
+        let mut event = EpollEvent::new(
+            EpollFlags::EPOLLIN | EpollFlags::EPOLLONESHOT,
+            Token::Ring(domain).into(),
+        );
         if let Err(error) = self.epoll.modify(&guest.ring, &mut event) {
             log::error!("the console of domain {domain} cannot be waited for: {error}");
         }

@@ -31,7 +31,10 @@ struct FakeRing {
 impl FakeRing {
     fn new() -> Self {
         let event = EventFd::from_flags(EfdFlags::EFD_NONBLOCK).unwrap();
-        Self { kept: Rc::new(RefCell::new(Kept { input_room: 1024, ..Kept::default() })), event: Rc::new(event) }
+        Self {
+            kept: Rc::new(RefCell::new(Kept { input_room: 1024, ..Kept::default() })),
+            event: Rc::new(event),
+        }
     }
 
     fn print(&self, text: &str) {
@@ -109,7 +112,14 @@ impl Test {
         fs::create_dir(dir.path().join("console")).unwrap();
         let world = FakeWorld::default();
         let logs = Logs::start(dir.path().join("logs")).unwrap();
-        let board = Board::new(world.clone(), records, dir.path().join("console"), logs, Tallies::default()).unwrap();
+        let board = Board::new(
+            world.clone(),
+            records,
+            dir.path().join("console"),
+            logs,
+            Tallies::default(),
+        )
+        .unwrap();
         Self { dir, world, board }
     }
 
@@ -123,13 +133,16 @@ impl Test {
 
     fn record(&mut self, number: u16, name: &str, life: u128) {
         let uuid = uuid::Uuid::from_u128(life);
-        let text = format!(r#"{{"uuid":"{uuid}","name":"{name}","config":"","console":{{"frame":1,"port":2}}}}"#);
+        let text = format!(
+            r#"{{"uuid":"{uuid}","name":"{name}","config":"","console":{{"frame":1,"port":2}}}}"#
+        );
         fs::write(self.dir.path().join(format!("guests/{number}.json")), text).unwrap();
         self.board.look(domain(number), Instant::now());
     }
 
     fn attach(&mut self, number: u16) -> UnixStream {
-        let stream = UnixStream::connect(self.dir.path().join(format!("console/{number}"))).unwrap();
+        let stream =
+            UnixStream::connect(self.dir.path().join(format!("console/{number}"))).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         let attached = self.board.guests[&domain(number)].clients.len();
         self.turn_until(|board| board.guests[&domain(number)].clients.len() > attached);
@@ -231,7 +244,8 @@ fn input_waits_for_a_guest_that_does_not_read_and_nothing_grows() {
     let ring = test.guest(5, "a");
     let mut client = test.attach(5);
     client.set_nonblocking(true).unwrap();
-    let text: Vec<u8> = (0..100_000u32).map(|number| b'a' + u8::try_from(number % 26).unwrap()).collect();
+    let text: Vec<u8> =
+        (0..100_000u32).map(|number| b'a' + u8::try_from(number % 26).unwrap()).collect();
     let mut sent = 0;
     for _ in 0..200 {
         sent += client.write(&text[sent..]).unwrap_or(0);
@@ -298,12 +312,16 @@ fn a_console_that_fails_is_tried_again_while_its_guest_lives() {
 #[test]
 fn a_thousand_guests_have_their_turn() {
     let mut test = Test::new();
-    let rings: Vec<FakeRing> = (1..=300).map(|number| test.guest(number, &format!("g{number}"))).collect();
+    let rings: Vec<FakeRing> =
+        (1..=300).map(|number| test.guest(number, &format!("g{number}"))).collect();
     for ring in &rings {
         ring.print("hello\n");
     }
     test.turn_until(|_| rings.iter().all(|ring| ring.kept.borrow().out.is_empty()));
-    assert_eq!(test.board.tallies.status().iter().map(|status| status.printed).sum::<u64>(), 6 * 300);
+    assert_eq!(
+        test.board.tallies.status().iter().map(|status| status.printed).sum::<u64>(),
+        6 * 300
+    );
 }
 
 /// All together print more than they may: each has its share, wherever it stands.
@@ -311,7 +329,8 @@ fn a_thousand_guests_have_their_turn() {
 fn a_crowd_that_floods_shares_what_there_is() {
     let mut test = Test::new();
     test.board.all = Budget::new(8 << 10, 512 << 10, Instant::now());
-    let rings: Vec<FakeRing> = (1..=8).map(|number| test.guest(number, &format!("g{number}"))).collect();
+    let rings: Vec<FakeRing> =
+        (1..=8).map(|number| test.guest(number, &format!("g{number}"))).collect();
     for ring in &rings {
         ring.kept.borrow_mut().floods = true;
         ring.event.write(1).unwrap();

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-/// A visit costs this much at least, in bytes: a guest that sends an event for every byte makes as much work as one that fills its ring.
+/// A visit costs this much at least, in bytes: a guest that sends an event for every byte makes as
+/// much work as one that fills its ring.
 const LEAST: u64 = 512;
 
 /// A bucket of bytes that fills at a steady rate.
@@ -19,7 +20,12 @@ pub(super) struct Budget {
 impl Budget {
     /// A full one.
     pub(super) fn new(burst: u32, rate: u32, now: Instant) -> Self {
-        Self { level: i64::from(burst), burst: i64::from(burst), rate: i64::from(rate.max(1)), since: now }
+        Self {
+            level: i64::from(burst),
+            burst: i64::from(burst),
+            rate: i64::from(rate.max(1)),
+            since: now,
+        }
     }
 
     fn fill(&mut self, now: Instant) {
@@ -40,14 +46,17 @@ impl Budget {
             // Rounded up to the next moment at which there is something worth a visit.
             _ => {
                 let missing = self.level.unsigned_abs() + LEAST;
-                Duration::from_millis(missing.saturating_mul(1000).div_ceil(self.rate.unsigned_abs()).max(1))
+                Duration::from_millis(
+                    missing.saturating_mul(1000).div_ceil(self.rate.unsigned_abs()).max(1),
+                )
             }
         }
     }
 
     /// A visit has taken so many bytes.
     pub(super) fn charge(&mut self, bytes: usize) {
-        let bytes = i64::try_from(u64::try_from(bytes).unwrap_or(u64::MAX).max(LEAST)).unwrap_or(i64::MAX);
+        let bytes =
+            i64::try_from(u64::try_from(bytes).unwrap_or(u64::MAX).max(LEAST)).unwrap_or(i64::MAX);
         self.level = self.level.saturating_sub(bytes);
     }
 }
@@ -65,7 +74,9 @@ mod tests {
             budget.charge(2048);
         }
         assert_eq!(budget.wait(start), Duration::from_millis(500));
-        assert!(budget.wait(start + Duration::from_millis(499)) > Duration::ZERO || budget.level > 0);
+        assert!(
+            budget.wait(start + Duration::from_millis(499)) > Duration::ZERO || budget.level > 0
+        );
         assert_eq!(budget.wait(start + Duration::from_millis(500)), Duration::ZERO);
         budget.charge(2048);
         let later = start + Duration::from_millis(500);

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-/// A guest is being finished while its record is there already, so the first tries may come too soon: that is nothing to tell.
+/// A guest is being finished while its record is there already, so the first tries may come too
+/// soon: that is nothing to tell.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 const FIRST_PAUSE: Duration = Duration::from_millis(2);

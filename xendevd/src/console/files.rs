@@ -12,7 +12,8 @@ use nix::fcntl::OFlag;
 /// The longest log, in bytes; then it becomes the old one.
 pub(super) const MAX_FILE: usize = 1 << 20;
 
-/// Logs beyond so many go, those first to which nothing was added for longest: every guest may have a name of its own.
+/// Logs beyond so many go, those first to which nothing was added for longest: every guest may have
+/// a name of its own.
 const MAX_LOGS: usize = 2048;
 
 /// How often logs are counted, and how often a disk is complained of.
@@ -36,7 +37,8 @@ impl Files {
         Self { folder, lost: HashMap::new(), counted: None, complained: None }
     }
 
-    /// Adds to a guest's log, and says how many bytes were lost after that. What cannot be written is lost, and the log says so as soon as it can.
+    /// Adds to a guest's log, and says how many bytes were lost after that. What cannot be written
+    /// is lost, and the log says so as soon as it can.
     pub(super) fn append(&mut self, guest: &str, bytes: &[u8], lost: u64) {
         let before = self.lost.remove(guest).unwrap_or(0);
         let head = gap(before);
@@ -53,7 +55,10 @@ impl Files {
         if self.counted.is_none_or(|at| at.elapsed() > SELDOM) {
             self.counted = Some(Instant::now());
             if let Err(error) = remove_oldest(&self.folder, MAX_LOGS) {
-                log::warn!("logs of guests cannot be counted in {}: {error}", self.folder.display());
+                log::warn!(
+                    "logs of guests cannot be counted in {}: {error}",
+                    self.folder.display()
+                );
             }
         }
     }
@@ -109,10 +114,15 @@ impl Files {
 
 /// What stands in the place of bytes that were lost.
 fn gap(bytes: u64) -> String {
-    if bytes == 0 { String::new() } else { format!("\r\n[xendevd: {bytes} bytes are missing here]\r\n") }
+    if bytes == 0 {
+        String::new()
+    } else {
+        format!("\r\n[xendevd: {bytes} bytes are missing here]\r\n")
+    }
 }
 
-/// A guest's name as the name of a file. Names of guests have no slash; whoever has written one into a record gets out of no folder by it.
+/// A guest's name as the name of a file. Names of guests have no slash; whoever has written one
+/// into a record gets out of no folder by it.
 fn file_name(guest: &str) -> String {
     let plain = |char: char| if char == '/' || char.is_control() { '_' } else { char };
     let mut name: String = guest.chars().map(plain).collect();
@@ -135,7 +145,9 @@ fn remove_oldest(folder: &Path, most: usize) -> io::Result<()> {
             logs.push((metadata.modified()?, entry.path()));
         }
     }
-    let Some(surplus) = logs.len().checked_sub(most).filter(|surplus| *surplus > 0) else { return Ok(()) };
+    let Some(surplus) = logs.len().checked_sub(most).filter(|surplus| *surplus > 0) else {
+        return Ok(());
+    };
     logs.sort_unstable();
     for (_, path) in logs.into_iter().take(surplus) {
         for path in [path.with_extension("log.1"), path] {
@@ -165,7 +177,10 @@ mod tests {
         }
         files.append("a", b"end", 7);
         let text = fs::read(folder.join("a.log")).unwrap();
-        assert!(text.len() <= MAX_FILE && text.ends_with(b"xend\r\n[xendevd: 7 bytes are missing here]\r\n"));
+        assert!(
+            text.len() <= MAX_FILE
+                && text.ends_with(b"xend\r\n[xendevd: 7 bytes are missing here]\r\n")
+        );
         assert_eq!(fs::metadata(folder.join("a.log.1")).unwrap().len(), MAX_FILE as u64);
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 2);
     }
@@ -209,12 +224,14 @@ mod tests {
         let mut files = Files::new(dir.path().to_owned());
         for (number, name) in ["a", "b", "c"].into_iter().enumerate() {
             files.append(name, b"x", 0);
-            let file = File::options().append(true).open(dir.path().join(format!("{name}.log"))).unwrap();
+            let file =
+                File::options().append(true).open(dir.path().join(format!("{name}.log"))).unwrap();
             file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(number as u64)).unwrap();
         }
         fs::write(dir.path().join("a.log.1"), "x").unwrap();
         remove_oldest(dir.path(), 2).unwrap();
-        let mut left: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        let mut left: Vec<_> =
+            fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         left.sort_unstable();
         assert_eq!(left, ["b.log", "c.log"]);
     }

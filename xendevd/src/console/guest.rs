@@ -20,7 +20,8 @@ use super::tally::Tally;
 use crate::guests::Record;
 use crate::server::{check, listen};
 
-/// What a guest may print at once, in bytes, and then in each second: the messages of a boot come at once, and a flood costs little.
+/// What a guest may print at once, in bytes, and then in each second: the messages of a boot come
+/// at once, and a flood costs little.
 const BURST: u32 = 256 << 10;
 const RATE: u32 = 128 << 10;
 
@@ -74,12 +75,17 @@ pub(super) struct Guest {
 }
 
 impl Guest {
-    /// Begins to listen for those who want to attach. Without a socket the guest is served all the same.
+    /// Begins to listen for those who want to attach. Without a socket the guest is served all the
+    /// same.
     pub(super) fn new(record: Record, ring: Box<dyn Ring>, path: &Path, now: Instant) -> Self {
         let listener = match listen(path) {
             Ok(listener) => Some(listener),
             Err(error) => {
-                log::error!("nobody can attach to the console of {}: {}: {error}", record.name, path.display());
+                log::error!(
+                    "nobody can attach to the console of {}: {}: {error}",
+                    record.name,
+                    path.display()
+                );
                 None
             }
         };
@@ -130,14 +136,17 @@ impl Guest {
     /// What a client is waited for.
     pub(super) fn interest(&self, client: u32) -> EpollFlags {
         let behind = self.clients.get(&client).is_some_and(Attached::is_behind);
-        let listens = if self.input.len() < MAX_INPUT { EpollFlags::EPOLLIN } else { EpollFlags::empty() };
+        let listens =
+            if self.input.len() < MAX_INPUT { EpollFlags::EPOLLIN } else { EpollFlags::empty() };
         if behind { listens | EpollFlags::EPOLLOUT } else { listens }
     }
 
     /// Takes what a client has sent. Whether it stays.
     pub(super) fn listen_to(&mut self, client: u32) -> bool {
         let room = MAX_INPUT.saturating_sub(self.input.len());
-        let Some(attached) = self.clients.get_mut(&client).filter(|_| room > 0) else { return true };
+        let Some(attached) = self.clients.get_mut(&client).filter(|_| room > 0) else {
+            return true;
+        };
         match attached.read(room) {
             Sent::Bytes(bytes) => {
                 self.input.extend(bytes);

@@ -1,4 +1,5 @@
-//! What guests print goes to files, one for each name of a guest, by a thread that nobody waits for: a disk may be full, or hang.
+//! What guests print goes to files, one for each name of a guest, by a thread that nobody waits
+//! for: a disk may be full, or hang.
 //!
 //! ```text
 //!   Logs --(at most 4 MiB wait; what does not fit is lost, and the log says so)--> the thread --> NAME.log, NAME.log.1
@@ -77,7 +78,8 @@ impl Logs {
             queue.push_back(guest.to_owned());
         }
         let waiting = waiting.entry(guest.to_owned()).or_default();
-        // One that is behind does not take the room of the others, and a log has no use for more than a file of it.
+        // One that is behind does not take the room of the others, and a log has no use for more
+        // than a file of it.
         if fits && waiting.lost == 0 && waiting.bytes.len() + bytes.len() <= MAX_FILE / 2 {
             waiting.bytes.extend_from_slice(bytes);
             *all += bytes.len();
@@ -97,7 +99,9 @@ impl Logs {
     pub(super) fn stop(self) {
         self.end();
         if self.ended.recv_timeout(STOP_LIMIT).is_err() {
-            log::warn!("the disk takes too long: the end of what guests have printed is missing in their logs");
+            log::warn!(
+                "the disk takes too long: the end of what guests have printed is missing in their logs"
+            );
         }
     }
 }

@@ -7,8 +7,9 @@
 //!                    records (a folder that is watched)
 //! ```
 //!
-//! A thread of its own serves them all, so that a guest that prints without end costs hotplug nothing. How much a guest may print, and all of them together, has a
-//! bound ([`budget`]); who prints more waits, and nobody else does.
+//! A thread of its own serves them all, so that a guest that prints without end costs hotplug
+//! nothing. How much a guest may print, and all of them together, has a bound ([`budget`]); who
+//! prints more waits, and nobody else does.
 
 mod attach;
 mod attached;
@@ -142,7 +143,9 @@ fn serve(shared: &Shared, tallies: &Tallies) -> Result<(), RingError> {
         }
         let now = Instant::now();
         match if others.records { watched.take()? } else { Changes::default() } {
-            Changes::Some(domains) => domains.into_iter().for_each(|domain| board.look(domain, now)),
+            Changes::Some(domains) => {
+                domains.into_iter().for_each(|domain| board.look(domain, now))
+            }
             Changes::Many => board.look_at_all(now),
         }
     }
@@ -187,6 +190,10 @@ impl World for Host {
 
     fn living(&mut self) -> Result<BTreeSet<DomId>, RingError> {
         let domains = self.hypervisor.domains().map_err(|error| chain(&error))?;
-        Ok(domains.iter().filter(|info| info.state != DomainState::Dying).map(|info| info.id).collect())
+        Ok(domains
+            .iter()
+            .filter(|info| info.state != DomainState::Dying)
+            .map(|info| info.id)
+            .collect())
     }
 }

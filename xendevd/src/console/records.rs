@@ -60,7 +60,10 @@ impl Watched {
             for event in events {
                 many |= event.mask.contains(AddWatchFlags::IN_Q_OVERFLOW);
                 if event.mask.contains(AddWatchFlags::IN_IGNORED) {
-                    return Err(io::Error::new(io::ErrorKind::NotFound, "the folder of guests' records is gone"));
+                    return Err(io::Error::new(
+                        io::ErrorKind::NotFound,
+                        "the folder of guests' records is gone",
+                    ));
                 }
                 domains.extend(event.name.as_ref().and_then(|name| domain_of(name.to_str()?)));
             }

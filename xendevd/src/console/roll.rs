@@ -39,7 +39,10 @@ impl<W: World> Board<W> {
                     Err(error) => {
                         let mut failed = before.unwrap_or_else(|| Failed::new(now));
                         if failed.again(now) {
-                            log::warn!("the console of {} (domain {domain}) cannot be served: {error}", record.name);
+                            log::warn!(
+                                "the console of {} (domain {domain}) cannot be served: {error}",
+                                record.name
+                            );
                         }
                         self.failed.insert(domain, failed);
                     }
@@ -52,7 +55,9 @@ impl<W: World> Board<W> {
     fn add(&mut self, domain: DomId, guest: Guest) {
         self.failed.remove(&domain);
         let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLONESHOT;
-        if let Err(error) = self.epoll.add(&guest.ring, EpollEvent::new(flags, Token::Ring(domain).into())) {
+        if let Err(error) =
+            self.epoll.add(&guest.ring, EpollEvent::new(flags, Token::Ring(domain).into()))
+        {
             log::error!("the console of domain {domain} cannot be waited for: {error}");
             self.failed.insert(domain, Failed::new(Instant::now()));
             return;
@@ -79,11 +84,15 @@ impl<W: World> Board<W> {
                 domains.dedup();
                 domains.into_iter().for_each(|domain| self.look(domain, now));
             }
-            Err(error) => log::warn!("guests cannot be looked for in {}: {error}", self.records.folder().display()),
+            Err(error) => log::warn!(
+                "guests cannot be looked for in {}: {error}",
+                self.records.folder().display()
+            ),
         }
     }
 
-    /// A console that does not work any more is opened anew when it is next looked at, if the guest is still there.
+    /// A console that does not work any more is opened anew when it is next looked at, if the guest
+    /// is still there.
     pub(super) fn give_up(&mut self, domain: DomId, error: &RingError) {
         log::warn!("the console of domain {domain} is lost: {error}");
         self.remove(domain);
@@ -92,11 +101,13 @@ impl<W: World> Board<W> {
 
     /// Tries again what has failed, and is due.
     pub(super) fn try_again(&mut self, now: Instant) {
-        let due = self.failed.iter().filter(|(_, failed)| failed.next <= now).map(|(domain, _)| *domain);
+        let due =
+            self.failed.iter().filter(|(_, failed)| failed.next <= now).map(|(domain, _)| *domain);
         due.collect::<Vec<_>>().into_iter().for_each(|domain| self.look(domain, now));
     }
 
-    /// Lets go of consoles whose guests are gone; a page of theirs that is mapped here would keep what is left of them.
+    /// Lets go of consoles whose guests are gone; a page of theirs that is mapped here would keep
+    /// what is left of them.
     pub(super) fn bury(&mut self) {
         if self.guests.is_empty() && self.failed.is_empty() {
             return;
@@ -105,7 +116,8 @@ impl<W: World> Board<W> {
             Ok(living) => living,
             Err(error) => return log::warn!("domains cannot be listed: {error}"),
         };
-        let gone: Vec<DomId> = self.guests.keys().filter(|domain| !living.contains(domain)).copied().collect();
+        let gone: Vec<DomId> =
+            self.guests.keys().filter(|domain| !living.contains(domain)).copied().collect();
         gone.into_iter().for_each(|domain| self.close(domain));
         self.failed.retain(|domain, _| living.contains(domain));
     }

@@ -1,4 +1,5 @@
-//! What is told of consoles to those who ask the daemon: counted by the thread that serves them, read by another.
+//! What is told of consoles to those who ask the daemon: counted by the thread that serves them,
+//! read by another.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};

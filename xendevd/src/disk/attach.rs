@@ -1,9 +1,11 @@
 //! Files become block devices: loop devices, each marked with the device that it belongs to.
 //!
-//! A loop device of ours is bound without autoclear, and gets it once blkback has it open. With autoclear from the start, the death of this daemon
-//! between the two would free the device, and blkback could open the file that somebody else gives it a moment later. So what a killed
-//! daemon leaves is a device that still is what its backend directory says, and the next daemon finishes it or, if the guest is gone, releases it
-//! ([`release_left_over`]). Once sealed, the kernel releases it with blkback's last descriptor, whoever lives then.
+//! A loop device of ours is bound without autoclear, and gets it once blkback has it open. With
+//! autoclear from the start, the death of this daemon between the two would free the device, and
+//! blkback could open the file that somebody else gives it a moment later. So what a killed
+//! daemon leaves is a device that still is what its backend directory says, and the next daemon
+//! finishes it or, if the guest is gone, releases it ([`release_left_over`]). Once sealed, the
+//! kernel releases it with blkback's last descriptor, whoever lives then.
 
 use std::fs;
 use std::io;
@@ -55,7 +57,12 @@ impl Attachment {
     pub fn make(target: &Target, device: DeviceId, direct_io: bool) -> Result<Self, Refusal> {
         let failed = |source| Refusal::NoLoop { path: target.path().to_owned(), source };
         let name = format!("{MARK}{}", device.sysname());
-        let setup = Setup { file: target.file(), read_only: !target.mode().writes(), direct_io, name: name.as_str() };
+        let setup = Setup {
+            file: target.file(),
+            read_only: !target.mode().writes(),
+            direct_io,
+            name: name.as_str(),
+        };
         let control = LoopControl::open().map_err(failed)?;
         for _ in 0..TRIES {
             let number = control.free().map_err(failed)?;
@@ -63,7 +70,8 @@ impl Attachment {
                 Ok(found) => found,
                 // Somebody has removed it again.
                 Err(error)
-                    if error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(Errno::ENXIO as i32) =>
+                    if error.kind() == io::ErrorKind::NotFound
+                        || error.raw_os_error() == Some(Errno::ENXIO as i32) =>
                 {
                     continue;
                 }
@@ -79,14 +87,17 @@ impl Attachment {
         Err(failed(io::Error::from(io::ErrorKind::ResourceBusy)))
     }
 
-    /// Takes over what an earlier daemon made for this device: the loop device of this number, if it is still that.
+    /// Takes over what an earlier daemon made for this device: the loop device of this number, if
+    /// it is still that.
     ///
     /// # Errors
     /// [`io::Error`] of the kernel's.
     pub fn adopt(number: u32, device: DeviceId) -> io::Result<Option<(Self, Backing)>> {
         let found = LoopDevice::open(number, false)?;
         Ok(match found.status()? {
-            Some(status) if owner(&status) == Some(device) => Some((Self { device: Some(found) }, status.backing)),
+            Some(status) if owner(&status) == Some(device) => {
+                Some((Self { device: Some(found) }, status.backing))
+            }
             _ => None,
         })
     }
@@ -109,7 +120,8 @@ impl Attachment {
         DeviceNumbers { major: LOOP_MAJOR, minor: self.number() }
     }
 
-    /// Leaves it to the kernel, which releases it when the last of those who have it open now is gone.
+    /// Leaves it to the kernel, which releases it when the last of those who have it open now is
+    /// gone.
     ///
     /// # Errors
     /// [`io::Error`] of the kernel's; then it is released now.
@@ -141,7 +153,9 @@ fn owner(status: &Status) -> Option<DeviceId> {
 fn used() -> Vec<u32> {
     let entries = fs::read_dir("/sys/block").into_iter().flatten().filter_map(Result::ok);
     let loops = entries.filter(|entry| entry.path().join("loop/backing_file").exists());
-    loops.filter_map(|entry| entry.file_name().to_str()?.strip_prefix("loop")?.parse().ok()).collect()
+    loops
+        .filter_map(|entry| entry.file_name().to_str()?.strip_prefix("loop")?.parse().ok())
+        .collect()
 }
 
 /// What a loop device is, or `None` if it has no file.
@@ -175,7 +189,10 @@ pub fn scan() -> Vec<Found> {
 /// A loop device on this file that is not ours.
 pub(super) fn other_loop_on(backing: Backing) -> Option<u32> {
     used().into_iter().find(|&number| {
-        look(number).ok().flatten().is_some_and(|found| found.backing == backing && found.owner.is_none())
+        look(number)
+            .ok()
+            .flatten()
+            .is_some_and(|found| found.backing == backing && found.owner.is_none())
     })
 }
 

@@ -25,7 +25,12 @@ impl Claims {
     /// Who stands against `device` having the disk in this way.
     #[must_use]
     pub fn conflict(&self, identity: Identity, device: DeviceId, mode: Mode) -> Option<Conflict> {
-        let others = self.by_identity.get(&identity).into_iter().flatten().filter(|(holder, _)| *holder != device);
+        let others = self
+            .by_identity
+            .get(&identity)
+            .into_iter()
+            .flatten()
+            .filter(|(holder, _)| *holder != device);
         others
             .copied()
             .find(|(_, held)| match mode {
@@ -37,7 +42,8 @@ impl Claims {
             .map(|(holder, mode)| Conflict { holder, mode })
     }
 
-    /// Notes that a device has a disk. Whoever calls this has asked [`conflict`](Self::conflict), or has found it so.
+    /// Notes that a device has a disk. Whoever calls this has asked [`conflict`](Self::conflict),
+    /// or has found it so.
     pub fn take(&mut self, identity: Identity, device: DeviceId, mode: Mode) {
         self.release(device);
         self.by_identity.entry(identity).or_default().push((device, mode));
@@ -61,7 +67,8 @@ mod tests {
     #[test]
     fn who_may_share_with_whom() {
         let disk = Identity::Block(DeviceNumbers { major: 254, minor: 16 });
-        let [first, second] = ["vbd-5-51712", "vbd-6-51712"].map(|name| DeviceId::from_sysname(name).unwrap());
+        let [first, second] =
+            ["vbd-5-51712", "vbd-6-51712"].map(|name| DeviceId::from_sysname(name).unwrap());
         let allowed = [
             (Mode::Read, Mode::Read, true),
             (Mode::Read, Mode::Write, false),
@@ -75,7 +82,11 @@ mod tests {
         for (held, wanted, fine) in allowed {
             let mut claims = Claims::default();
             claims.take(disk, first, held);
-            assert_eq!(claims.conflict(disk, second, wanted).is_none(), fine, "{held} and then {wanted}");
+            assert_eq!(
+                claims.conflict(disk, second, wanted).is_none(),
+                fine,
+                "{held} and then {wanted}"
+            );
             assert_eq!(claims.conflict(disk, first, wanted), None, "nobody stands against himself");
             claims.release(first);
             assert_eq!(claims.conflict(disk, second, wanted), None);

@@ -47,7 +47,8 @@ impl ImageFormat {
     /// The format of a file that begins like this, or `None` for a raw disk.
     #[must_use]
     pub fn of(head: &[u8]) -> Option<Self> {
-        let begins = |at: usize, mark: &[u8]| head.get(at..).is_some_and(|rest| rest.starts_with(mark));
+        let begins =
+            |at: usize, mark: &[u8]| head.get(at..).is_some_and(|rest| rest.starts_with(mark));
         MARKS.iter().find(|(_, at, mark)| begins(*at, mark)).map(|(format, _, _)| *format)
     }
 

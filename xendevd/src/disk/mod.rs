@@ -1,4 +1,5 @@
-//! Disks: what a guest is to get as one is looked at, shared with nobody who must not have it, and made a block device.
+//! Disks: what a guest is to get as one is looked at, shared with nobody who must not have it, and
+//! made a block device.
 //!
 //! ```text
 //!   probe (worker)          claims (loop)           attach (worker)         blkback opens it      seal (worker)

@@ -1,4 +1,5 @@
-//! Why a disk is not served. Each text completes "vbd 51712 of domain 5: ", and says what its user can do.
+//! Why a disk is not served. Each text completes "vbd 51712 of domain 5: ", and says what its user
+//! can do.
 
 use std::io;
 use std::path::PathBuf;

@@ -1,4 +1,5 @@
-//! A file or a block device that a guest is to get as a disk. Everything here may block as long as a disk or a file server does.
+//! A file or a block device that a guest is to get as a disk. Everything here may block as long as
+//! a disk or a file server does.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
@@ -16,7 +17,8 @@ use super::mounts::mounted_writable;
 use super::refusal::Refusal;
 use crate::nodes::{DeviceNumbers, Mode};
 
-/// What a path names, whatever the path: two paths, or two links, of the same disk have the same identity.
+/// What a path names, whatever the path: two paths, or two links, of the same disk have the same
+/// identity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Identity {
     /// A block device.
@@ -35,15 +37,16 @@ pub struct Target {
 }
 
 impl Target {
-    /// Opens what `path` names and looks whether it can be a disk for this use, as far as that can be seen from it alone: who else has it is
-    /// known to [`Claims`](super::Claims).
+    /// Opens what `path` names and looks whether it can be a disk for this use, as far as that can
+    /// be seen from it alone: who else has it is known to [`Claims`](super::Claims).
     ///
     /// # Errors
     /// [`Refusal`].
     pub fn probe(path: &Path, mode: Mode) -> Result<Self, Refusal> {
         let owned = || path.to_owned();
         // Before it is opened: opening a pipe waits, and opening a tape winds it.
-        let metadata = fs::metadata(path).map_err(|error| Refusal::opening(owned(), mode.writes(), error))?;
+        let metadata =
+            fs::metadata(path).map_err(|error| Refusal::opening(owned(), mode.writes(), error))?;
         let kind = metadata.file_type();
         let what = match () {
             () if kind.is_file() || kind.is_block_device() => None,
@@ -59,7 +62,11 @@ impl Target {
             true => open_block(path, mode, metadata.rdev())?,
             false => open_file(path, mode)?,
         };
-        let now = file.metadata().map_err(|source| Refusal::Io { operation: "look at", path: owned(), source })?;
+        let now = file.metadata().map_err(|source| Refusal::Io {
+            operation: "look at",
+            path: owned(),
+            source,
+        })?;
         if (now.dev(), now.ino()) != (metadata.dev(), metadata.ino()) {
             return Err(Refusal::Replaced(owned()));
         }
@@ -104,7 +111,8 @@ fn open(path: &Path, write: bool, flags: OFlag) -> io::Result<File> {
         .open(path)
 }
 
-/// With O_EXCL the kernel says whether a file system, a volume group, a RAID or swap has the device (open(2)).
+/// With O_EXCL the kernel says whether a file system, a volume group, a RAID or swap has the device
+/// (open(2)).
 fn open_block(path: &Path, mode: Mode, device: u64) -> Result<(File, Identity), Refusal> {
     let device = numbers(device);
     let exclusive = if mode == Mode::Shared { OFlag::empty() } else { OFlag::O_EXCL };
@@ -195,7 +203,10 @@ mod tests {
         fs::write(path("short"), "x").unwrap();
         assert!(refused(&path("short")).ends_with("is empty"));
         fs::write(path("a.qcow2"), [&b"QFI\xfb\0\0\0\x03"[..], &[0; 1024]].concat()).unwrap();
-        assert!(refused(&path("a.qcow2")).contains("is a qcow2 image, and only raw ones are served: convert it"));
+        assert!(
+            refused(&path("a.qcow2"))
+                .contains("is a qcow2 image, and only raw ones are served: convert it")
+        );
     }
 
     #[test]

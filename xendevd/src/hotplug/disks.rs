@@ -15,7 +15,8 @@ use crate::xenstore::chain;
 /// How long until a disk whose holder is leaving is tried again.
 const AGAIN: Duration = Duration::from_millis(100);
 
-/// How long until the first look whether blkback has opened a disk; then twice as long each time, up to the last.
+/// How long until the first look whether blkback has opened a disk; then twice as long each time,
+/// up to the last.
 const FIRST_LOOK: Duration = Duration::from_millis(5);
 const LAST_LOOK: Duration = Duration::from_secs(5);
 
@@ -25,7 +26,8 @@ type Nodes = (Result<VbdNodes, NodeError>, Option<String>);
 impl Hotplug {
     pub(super) fn disk_added(&mut self, device: DeviceId) {
         if let Some(disk) = self.disks.get(&device) {
-            // The sweep was faster than the uevent, unless there is a new device behind a removal that was lost.
+            // The sweep was faster than the uevent, unless there is a new device behind a removal
+            // that was lost.
             let under_way = !disk.is_settled();
             if under_way || matches!(self.planes.hotplug_status(device), Ok(Some(_))) {
                 return;
@@ -90,10 +92,19 @@ impl Hotplug {
                 return self.served(device);
             }
             if self.planes.is_noxs(device) {
-                let text = format!("{device}: a disk without Xenstore has no script, and {} is one", script.display());
+                let text = format!(
+                    "{device}: a disk without Xenstore has no script, and {} is one",
+                    script.display()
+                );
                 return self.fail(device, &text);
             }
-            return match self.scripts.start(&script, device, Action::Start, &[], &self.config.scripts()) {
+            return match self.scripts.start(
+                &script,
+                device,
+                Action::Start,
+                &[],
+                &self.config.scripts(),
+            ) {
                 Ok(()) => self.enter(device, Phase::Script),
                 Err(error) => self.fail(device, &format!("{device}: {}", chain(&error))),
             };
@@ -119,7 +130,8 @@ impl Hotplug {
         self.submit(device, move || Done::Probed(Target::probe(&path, mode)));
     }
 
-    /// Has a worker do something for a disk; if it has no answer until the disk's deadline, the disk has failed.
+    /// Has a worker do something for a disk; if it has no answer until the disk's deadline, the
+    /// disk has failed.
     fn submit(&mut self, device: DeviceId, work: impl FnOnce() -> Done + Send + 'static) {
         let ticket = self.workers.submit(device.domain, work);
         self.tickets.insert(ticket, device);
@@ -148,8 +160,12 @@ impl Hotplug {
     pub(super) fn disk_done(&mut self, device: DeviceId, done: Done) {
         match done {
             Done::Probed(Ok(target)) => self.contend(device, target),
-            Done::Probed(Err(refusal)) | Done::Attached(Err(refusal)) => self.refuse(device, &refusal),
-            Done::Attached(Ok(attachment)) => self.attached(device, attachment.numbers(), Some(attachment)),
+            Done::Probed(Err(refusal)) | Done::Attached(Err(refusal)) => {
+                self.refuse(device, &refusal)
+            }
+            Done::Attached(Ok(attachment)) => {
+                self.attached(device, attachment.numbers(), Some(attachment))
+            }
             Done::Adopted(result) => self.adopted(device, result),
             Done::Looked(result) => {
                 if let (Ok(Some(found)), Some(disk)) = (result, self.disks.get(&device)) {
@@ -182,7 +198,8 @@ impl Hotplug {
                 self.enter(device, Phase::Contended(target));
                 return self.look_again(device, Instant::now() + AGAIN);
             }
-            let (guest, other) = (self.planes.guest(device.domain), self.planes.guest(holder.domain));
+            let (guest, other) =
+                (self.planes.guest(device.domain), self.planes.guest(holder.domain));
             let text = format!(
                 "vbd {} of {guest}: {} cannot be attached {mode}: vbd {} of {other} has it {}",
                 device.number,
@@ -201,13 +218,20 @@ impl Hotplug {
             Identity::File(_) => {
                 self.enter(device, Phase::Attaching);
                 let direct_io = self.config.direct_io;
-                self.submit(device, move || Done::Attached(Attachment::make(&target, device, direct_io)));
+                self.submit(device, move || {
+                    Done::Attached(Attachment::make(&target, device, direct_io))
+                });
             }
         }
     }
 
     /// A block device is there for the disk: tells blkback and the toolstack.
-    fn attached(&mut self, device: DeviceId, numbers: DeviceNumbers, attachment: Option<Attachment>) {
+    fn attached(
+        &mut self,
+        device: DeviceId,
+        numbers: DeviceNumbers,
+        attachment: Option<Attachment>,
+    ) {
         let Some(disk) = self.disks.get_mut(&device) else { return self.undo(device, attachment) };
         let path = attachment.as_ref().map_or_else(|| disk.target.clone(), Attachment::path);
         let path = path.to_string_lossy().into_owned();
@@ -238,7 +262,11 @@ impl Hotplug {
     }
 
     /// What an earlier daemon made is known now.
-    fn adopted(&mut self, device: DeviceId, result: std::io::Result<Option<(Attachment, loopctl::Backing)>>) {
+    fn adopted(
+        &mut self,
+        device: DeviceId,
+        result: std::io::Result<Option<(Attachment, loopctl::Backing)>>,
+    ) {
         let Some(disk) = self.disks.get(&device) else { return };
         let (mode, loop_device) = (disk.mode, disk.loop_device);
         let Phase::Learning { connected } = disk.phase else { return };
@@ -260,13 +288,19 @@ impl Hotplug {
                 self.enter(device, Phase::Opening { attachment: Some(attachment), looks: 0 });
                 self.look_again(device, Instant::now());
             }
-            // Set up by another program, which takes it away as well; only what it is need be known.
+            // Set up by another program, which takes it away as well; only what it is need be
+            // known.
             Ok(None) if connected => match loop_device {
                 Some(number) => self.submit(device, move || Done::Looked(look(number))),
                 None => self.served(device),
             },
             Ok(None) if self.bus.opened(device).is_some() => {
-                self.fail(device, &format!("{device}: its loop device was taken away from it; attach the disk anew"));
+                self.fail(
+                    device,
+                    &format!(
+                        "{device}: its loop device was taken away from it; attach the disk anew"
+                    ),
+                );
             }
             Ok(None) => self.probe(device),
             Err(error) if connected => {
@@ -288,17 +322,26 @@ impl Hotplug {
                 self.refuse(device, &Refusal::Silent { path, limit: self.config.disk_timeout });
             }
             Phase::Contended(target) if late => {
-                let by = "the guest that has it is being destroyed, and that does not end".to_owned();
+                let by =
+                    "the guest that has it is being destroyed, and that does not end".to_owned();
                 drop(target);
                 self.refuse(device, &Refusal::InUse { path, by });
             }
             Phase::Contended(target) => self.contend(device, target),
-            Phase::Opening { attachment, looks } => self.look_for_open(device, attachment, looks, now),
+            Phase::Opening { attachment, looks } => {
+                self.look_for_open(device, attachment, looks, now)
+            }
             phase => disk.phase = phase,
         }
     }
 
-    fn look_for_open(&mut self, device: DeviceId, attachment: Option<Attachment>, looks: u32, now: Instant) {
+    fn look_for_open(
+        &mut self,
+        device: DeviceId,
+        attachment: Option<Attachment>,
+        looks: u32,
+        now: Instant,
+    ) {
         if self.bus.opened(device).is_some() {
             return match attachment {
                 Some(attachment) => {
@@ -376,8 +419,15 @@ impl Hotplug {
     }
 
     /// Has somebody's own script take the device down.
-    pub(super) fn stop_script(&mut self, device: DeviceId, script: &Path, variables: &[(&str, String)]) {
-        if let Err(error) = self.scripts.start(script, device, Action::Stop, variables, &self.config.scripts()) {
+    pub(super) fn stop_script(
+        &mut self,
+        device: DeviceId,
+        script: &Path,
+        variables: &[(&str, String)],
+    ) {
+        if let Err(error) =
+            self.scripts.start(script, device, Action::Stop, variables, &self.config.scripts())
+        {
             log::warn!("{device}: {}", chain(&error));
         }
     }

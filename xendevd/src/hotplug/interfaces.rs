@@ -35,24 +35,34 @@ impl Interface {
 
 impl Hotplug {
     pub(super) fn interface_online(&mut self, device: DeviceId) {
-        let read = |this: &mut Self| -> Result<Option<(Result<VifNodes, NodeError>, _)>, PlaneError> {
-            let mut nodes = this.planes.nodes(device)?;
-            if nodes.is_others()? || !nodes.is_there()? {
-                return Ok(None);
-            }
-            Ok(Some((VifNodes::read(device, |node| nodes.get(node))?, nodes.variables())))
-        };
+        let read =
+            |this: &mut Self| -> Result<Option<(Result<VifNodes, NodeError>, _)>, PlaneError> {
+                let mut nodes = this.planes.nodes(device)?;
+                if nodes.is_others()? || !nodes.is_there()? {
+                    return Ok(None);
+                }
+                Ok(Some((VifNodes::read(device, |node| nodes.get(node))?, nodes.variables())))
+            };
         let (nodes, variables) = match read(self) {
             Ok(Some((Ok(nodes), variables))) => (nodes, variables),
             Ok(Some((Err(error), _))) => return self.fail(device, &error.to_string()),
             Ok(None) => return,
             Err(error) => return self.abandon(device, &error),
         };
-        let interface =
-            Interface { script: nodes.script.clone(), variables: variables.clone(), ..Interface::default() };
+        let interface = Interface {
+            script: nodes.script.clone(),
+            variables: variables.clone(),
+            ..Interface::default()
+        };
         self.interfaces.insert(device, interface);
         if let Some(script) = &nodes.script {
-            if let Err(error) = self.scripts.start(script, device, Action::Start, &variables, &self.config.scripts()) {
+            if let Err(error) = self.scripts.start(
+                script,
+                device,
+                Action::Start,
+                &variables,
+                &self.config.scripts(),
+            ) {
                 self.fail(device, &format!("{device}: {}", chain(&error)));
             }
             return;
@@ -86,7 +96,8 @@ impl Hotplug {
         self.interfaces.entry(device).or_default().failure = Some(text.to_owned());
     }
 
-    /// Undoes what was done for an interface. The kernel undoes as much when the interface goes, which it mostly does at the same time.
+    /// Undoes what was done for an interface. The kernel undoes as much when the interface goes,
+    /// which it mostly does at the same time.
     pub(super) fn interface_offline(&mut self, device: DeviceId) {
         let Some(interface) = self.interfaces.remove(&device) else { return };
         if let Some(script) = &interface.script {

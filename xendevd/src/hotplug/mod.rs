@@ -11,9 +11,11 @@
 //!  an interface: online --> plugged in, or failed --> offline
 //! ```
 //!
-//! [`Hotplug`] owns all of it and does no waiting: the event loop ([`crate::daemon`]) tells it what has happened and when to look at its clock.
-//! What it knows is only a picture. The kernel's bus, Xenstore and the loop devices are the truth, and a sweep ([`Hotplug::want_sweep`]) makes the
-//! picture agree with them: at the start, when uevents were lost, when xenstored comes back, and when an administrator asks.
+//! [`Hotplug`] owns all of it and does no waiting: the event loop ([`crate::daemon`]) tells it what
+//! has happened and when to look at its clock. What it knows is only a picture. The kernel's bus,
+//! Xenstore and the loop devices are the truth, and a sweep ([`Hotplug::want_sweep`]) makes the
+//! picture agree with them: at the start, when uevents were lost, when xenstored comes back, and
+//! when an administrator asks.
 
 mod disk;
 mod disks;
@@ -78,7 +80,8 @@ pub struct Hotplug {
 }
 
 impl Hotplug {
-    /// Without any device yet; the first sweep finds those that there are. xenstored need not be there.
+    /// Without any device yet; the first sweep finds those that there are. xenstored need not be
+    /// there.
     ///
     /// # Errors
     /// [`io::Error`] if the kernel has no socket for it.
@@ -183,7 +186,9 @@ impl Hotplug {
             match (action, result) {
                 (Action::Stop, Ok(())) => {}
                 (Action::Stop, Err(error)) => log::warn!("{device}: {}", chain(&error)),
-                (Action::Start, result) => self.script_finished(device, result.map_err(|error| chain(&error))),
+                (Action::Start, result) => {
+                    self.script_finished(device, result.map_err(|error| chain(&error)))
+                }
             }
         }
     }
@@ -192,7 +197,10 @@ impl Hotplug {
     #[must_use]
     pub fn next_tick(&self) -> Option<Instant> {
         let disks = self.timers.first().map(|(due, _)| *due);
-        [disks, self.scripts.next_end(), self.sweep.due(), self.next_reach()].into_iter().flatten().min()
+        [disks, self.scripts.next_end(), self.sweep.due(), self.next_reach()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Whether nothing is under way: every device is served, or has failed for good.
@@ -212,7 +220,8 @@ impl Hotplug {
         }
     }
 
-    /// A script of somebody's own has set a device up, or has failed to. Most write their answer themselves.
+    /// A script of somebody's own has set a device up, or has failed to. Most write their answer
+    /// themselves.
     fn script_finished(&mut self, device: DeviceId, result: Result<(), String>) {
         if let Err(problem) = result {
             return self.fail(device, &format!("{device}: {problem}"));
@@ -223,7 +232,9 @@ impl Hotplug {
                 return self.failed(device, &said);
             }
             Ok(Some(_)) => Ok(true),
-            Ok(None) => self.planes.answer(device, &[("hotplug-status", Some("connected".to_owned()))]),
+            Ok(None) => {
+                self.planes.answer(device, &[("hotplug-status", Some("connected".to_owned()))])
+            }
             Err(error) => Err(error),
         };
         match answered {
@@ -246,7 +257,10 @@ impl Hotplug {
     /// Tells the toolstack that a device does not work, and why.
     fn fail(&mut self, device: DeviceId, text: &str) {
         log::warn!("{text}");
-        let nodes = [("hotplug-error", Some(text.to_owned())), ("hotplug-status", Some("error".to_owned()))];
+        let nodes = [
+            ("hotplug-error", Some(text.to_owned())),
+            ("hotplug-status", Some("error".to_owned())),
+        ];
         match self.planes.answer(device, &nodes) {
             Ok(true) => self.failed(device, text),
             // Nobody waits for it any more; its uevent comes.
@@ -264,7 +278,8 @@ impl Hotplug {
         }
     }
 
-    /// xenstored or the kernel did not take part: what was done for the device is undone, and another sweep begins anew.
+    /// xenstored or the kernel did not take part: what was done for the device is undone, and
+    /// another sweep begins anew.
     fn abandon(&mut self, device: DeviceId, error: &PlaneError) {
         let is_gone = !self.bus.has(device);
         let waits = !is_gone && matches!(error, PlaneError::Xenstore(_)) && !self.is_connected();

@@ -62,8 +62,9 @@ impl Reach {
 }
 
 impl Hotplug {
-    /// Connects to xenstored if it seems to be there, and waits for its answer, for some seconds at most: at the start, when nobody waits for anything else
-    /// yet. Whether there is a connection now.
+    /// Connects to xenstored if it seems to be there, and waits for its answer, for some seconds at
+    /// most: at the start, when nobody waits for anything else yet. Whether there is a
+    /// connection now.
     ///
     /// # Errors
     /// Why not.
@@ -76,7 +77,8 @@ impl Hotplug {
         Ok(true)
     }
 
-    /// Sees to it that there is a connection to xenstored, and waits for nothing. Whether it has just been made.
+    /// Sees to it that there is a connection to xenstored, and waits for nothing. Whether it has
+    /// just been made.
     ///
     /// # Errors
     /// Why it was not.
@@ -95,7 +97,8 @@ impl Hotplug {
             Some(Ok(())) | None => {}
         }
         if self.reach.asks.is_none() && self.planes.xenstore.is_due(now) {
-            let ticket = self.workers.submit(DomId::DOM0, || Done::Reached(Store::open().map(drop)));
+            let ticket =
+                self.workers.submit(DomId::DOM0, || Done::Reached(Store::open().map(drop)));
             self.reach.asks = Some(ticket);
         }
         Ok(false)

@@ -1,7 +1,8 @@
-//! A sweep: the picture of the devices is made to agree with the kernel, Xenstore, NoXS, and the loop devices that exist.
+//! A sweep: the picture of the devices is made to agree with the kernel, Xenstore, NoXS, and the
+//! loop devices that exist.
 //!
-//! First a worker lists the loop devices, since one of them may hang; then each device is looked at. Until the first sweep is done, new disks wait:
-//! only then is it known who has which file.
+//! First a worker lists the loop devices, since one of them may hang; then each device is looked
+//! at. Until the first sweep is done, new disks wait: only then is it known who has which file.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -15,7 +16,8 @@ use crate::disk::{Found, Identity, LOOP_MAJOR, release_left_over, scan};
 use crate::nodes::{DeviceNumbers, Mode};
 use crate::workers::Ticket;
 
-/// How long the list of loop devices may take; without it the disks of guests that run already are known by their nodes alone.
+/// How long the list of loop devices may take; without it the disks of guests that run already are
+/// known by their nodes alone.
 const SCAN_LIMIT: Duration = Duration::from_secs(5);
 
 /// How long until what did not go well is looked at again.
@@ -72,7 +74,10 @@ impl Hotplug {
 
     pub(super) fn advance_sweep(&mut self, now: Instant) {
         if self.sweep.end().is_some_and(|end| now >= end) {
-            log::error!("the list of loop devices takes longer than {} s: one of them hangs", SCAN_LIMIT.as_secs());
+            log::error!(
+                "the list of loop devices takes longer than {} s: one of them hangs",
+                SCAN_LIMIT.as_secs()
+            );
             self.swept(&[]);
         }
         self.sweep.wanted |= self.sweep.later.take_if(|at| *at <= now).is_some();
@@ -92,16 +97,20 @@ impl Hotplug {
         self.reach.begin_anew();
         let present = match self.bus.devices() {
             Ok(present) => present,
-            Err(error) => return log::error!("the devices of xen-backend cannot be listed: {error}"),
+            Err(error) => {
+                return log::error!("the devices of xen-backend cannot be listed: {error}");
+            }
         };
-        let known: Vec<DeviceId> = self.disks.keys().chain(self.interfaces.keys()).copied().collect();
+        let known: Vec<DeviceId> =
+            self.disks.keys().chain(self.interfaces.keys()).copied().collect();
         for device in known.into_iter().filter(|device| !present.contains(device)) {
             self.removed(device);
         }
         if std::mem::take(&mut self.sweep.retry_failed) {
             self.forget_failed();
         }
-        let new = present.iter().filter(|device| device.class == Class::Vbd && self.is_new(**device));
+        let new =
+            present.iter().filter(|device| device.class == Class::Vbd && self.is_new(**device));
         for device in new.copied().collect::<Vec<_>>() {
             self.claim_found(device, found);
         }
@@ -116,7 +125,9 @@ impl Hotplug {
         }
         for device in present {
             match device.class {
-                Class::Vif if !self.interfaces.contains_key(&device) => self.learn_interface(device),
+                Class::Vif if !self.interfaces.contains_key(&device) => {
+                    self.learn_interface(device)
+                }
                 Class::Vbd if self.is_new(device) => {
                     self.start_disk(device, ours.get(&device).map_or(&[], Vec::as_slice));
                 }
@@ -129,8 +140,8 @@ impl Hotplug {
         self.disks.get(&device).is_none_or(|disk| matches!(disk.phase, Phase::Waiting))
     }
 
-    /// What a disk has had from an earlier daemon, or from another program, is nobody else's from now on, even though a worker or xenstored has yet to
-    /// tell more.
+    /// What a disk has had from an earlier daemon, or from another program, is nobody else's from
+    /// now on, even though a worker or xenstored has yet to tell more.
     fn claim_found(&mut self, device: DeviceId, found: &[Found]) {
         let opened = self.bus.opened(device);
         let is_its = |found: &&Found| {
@@ -152,8 +163,13 @@ impl Hotplug {
 
     /// Devices that have failed get another chance, so their answers are taken back.
     fn forget_failed(&mut self) {
-        let disks = self.disks.iter().filter(|(_, disk)| disk.failure.is_some()).map(|(device, _)| *device);
-        let interfaces = self.interfaces.iter().filter(|(_, found)| found.failure.is_some()).map(|(device, _)| *device);
+        let disks =
+            self.disks.iter().filter(|(_, disk)| disk.failure.is_some()).map(|(device, _)| *device);
+        let interfaces = self
+            .interfaces
+            .iter()
+            .filter(|(_, found)| found.failure.is_some())
+            .map(|(device, _)| *device);
         for device in disks.chain(interfaces).collect::<Vec<_>>() {
             match self.planes.answer(device, &[("hotplug-error", None), ("hotplug-status", None)]) {
                 Ok(_) => {

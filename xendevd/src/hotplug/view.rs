@@ -37,7 +37,8 @@ impl Hotplug {
     pub fn summary(&self) -> String {
         let errors = self.disks.values().filter(|disk| disk.failure.is_some()).count()
             + self.interfaces.values().filter(|interface| interface.failure.is_some()).count();
-        let under_way = self.disks.values().filter(|disk| !disk.is_settled()).count() + self.scripts.count();
+        let under_way =
+            self.disks.values().filter(|disk| !disk.is_settled()).count() + self.scripts.count();
         format!(
             "{} disks, {} interfaces; {under_way} under way, {errors} failed",
             self.disks.len(),

@@ -58,36 +58,52 @@ impl Keeper {
             return Ok(false);
         }
         let hypervisor = Hypervisor::open()?;
-        // Records of guests that others destroyed are forgotten by this, and its own connection is made now and not with the first guest.
+        // Records of guests that others destroyed are forgotten by this, and its own connection is
+        // made now and not with the first guest.
         if let Err(error) = hypervisor.list() {
             log::warn!("domains cannot be listed: {}", chain(&error));
         }
         let left = Left::open()?;
-        self.session = Some(Session { hypervisor, store: None, retry_at: Instant::now(), retry: FIRST_RETRY, left });
+        self.session = Some(Session {
+            hypervisor,
+            store: None,
+            retry_at: Instant::now(),
+            retry: FIRST_RETRY,
+            left,
+        });
         self.reaped = None;
         Ok(true)
     }
 
     /// Connects to xenstored, if that is not done, it seems to be there, and it is time to.
     pub(super) fn connect(&mut self, now: Instant) {
-        let Some(session) = self.session.as_mut().filter(|session| session.store.is_none() && now >= session.retry_at)
+        let Some(session) = self
+            .session
+            .as_mut()
+            .filter(|session| session.store.is_none() && now >= session.retry_at)
         else {
             return;
         };
-        // Behind the kernel's driver there may be one in another domain. Without one there, too, this takes its time.
+        // Behind the kernel's driver there may be one in another domain. Without one there, too,
+        // this takes its time.
         if !daemon_listens() && session.left.can_be() {
             session.retry_at = now + FIRST_RETRY;
             return;
         }
         let connected = Store::open().and_then(|store| {
             let watched = store.add_watch(DOMAIN_ENDED, "ended");
-            watched.map(|()| store).map_err(|error| OpenError::StoreNotAnswering { reason: chain(&error) })
+            watched
+                .map(|()| store)
+                .map_err(|error| OpenError::StoreNotAnswering { reason: chain(&error) })
         });
         match connected {
             Ok(store) => (session.store, session.retry) = (Some(store), FIRST_RETRY),
             Err(error) => {
                 if session.retry == FIRST_RETRY {
-                    log::warn!("guests with Xenstore that end are not looked after now: {}", chain(&error));
+                    log::warn!(
+                        "guests with Xenstore that end are not looked after now: {}",
+                        chain(&error)
+                    );
                 }
                 session.retry_at = Instant::now() + session.retry;
                 session.retry = (session.retry * 2).min(LAST_RETRY);
@@ -144,8 +160,8 @@ impl Keeper {
         self.restarts.clone()
     }
 
-    /// Looks at all guests that have ended, and does what is due. `woken` says that something has happened, `stop` that there is no time for
-    /// another one.
+    /// Looks at all guests that have ended, and does what is due. `woken` says that something has
+    /// happened, `stop` that there is no time for another one.
     pub(super) fn look(&mut self, woken: bool, stop: impl Fn() -> bool) {
         let Some(session) = &mut self.session else { return };
         let (hypervisor, now) = (&session.hypervisor, Instant::now());
@@ -204,18 +220,28 @@ impl Keeper {
             let then = match guest.action() {
                 StopAction::Restart if wait.is_zero() => "it is started again".to_owned(),
                 StopAction::Restart => {
-                    format!("it is started again in {} s: {} quick ends in a row", wait.as_secs(), plan.in_a_row)
+                    format!(
+                        "it is started again in {} s: {} quick ends in a row",
+                        wait.as_secs(),
+                        plan.in_a_row
+                    )
                 }
                 StopAction::Preserve => "its domain is kept".to_owned(),
                 _ => "it is destroyed".to_owned(),
             };
-            log::info!("{} (domain {}) has ended: {}; {then}", guest.name(), guest.domain(), guest.reason());
+            log::info!(
+                "{} (domain {}) has ended: {}; {then}",
+                guest.name(),
+                guest.domain(),
+                guest.reason()
+            );
         }
         plan
     }
 
     fn carry_out(&mut self, guest: Ended, plan: Plan) {
-        let (name, uuid, reason) = (guest.name().to_owned(), guest.uuid(), guest.reason().to_string());
+        let (name, uuid, reason) =
+            (guest.name().to_owned(), guest.uuid(), guest.reason().to_string());
         let result = guest.carry_out();
         let now = Instant::now();
         match result {
@@ -231,7 +257,9 @@ impl Keeper {
                 match again {
                     Some(at) => {
                         let wait = at.saturating_duration_since(now).as_secs();
-                        log::warn!("{name} could not be dealt with: {text}; another try in {wait} s");
+                        log::warn!(
+                            "{name} could not be dealt with: {text}; another try in {wait} s"
+                        );
                     }
                     None => log::error!(
                         "{name} could not be dealt with, and is not tried again until xendevd is reloaded: {text}"
@@ -247,12 +275,14 @@ impl Keeper {
 
     fn note(&mut self, guest: String, uuid: Uuid, reason: String, plan: Plan) {
         let error = self.errors.get(&uuid).cloned();
-        let status = RestartStatus { guest, uuid, reason, in_a_row: plan.in_a_row, in_ms: None, error };
+        let status =
+            RestartStatus { guest, uuid, reason, in_a_row: plan.in_a_row, in_ms: None, error };
         self.restarts.push((status, plan.at));
     }
 }
 
-/// Removes what a dead builder left of a guest: it would be in the way of its next start, and the builder may have been this daemon.
+/// Removes what a dead builder left of a guest: it would be in the way of its next start, and the
+/// builder may have been this daemon.
 fn reap(hypervisor: &Hypervisor) {
     match hypervisor.reap() {
         Ok(reaped) => {

@@ -1,5 +1,6 @@
-//! NoXS devices whose guests are gone: the kernel keeps them, with all that belongs to them, until somebody removes them. Whoever destroys a guest
-//! does, unless it is killed, or knows nothing of NoXS. The kernel's node also tells when a domain ends, of whatever plane.
+//! NoXS devices whose guests are gone: the kernel keeps them, with all that belongs to them, until
+//! somebody removes them. Whoever destroys a guest does, unless it is killed, or knows nothing of
+//! NoXS. The kernel's node also tells when a domain ends, of whatever plane.
 
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -77,7 +78,9 @@ impl Left {
 
     /// Removes the devices of guests that have been gone for a while.
     pub(super) fn remove(&mut self, hypervisor: &Hypervisor, now: Instant) {
-        let Some(backend) = self.backend.as_ref().filter(|_| self.looked.is_none_or(|at| now >= at + LOOK)) else {
+        let Some(backend) =
+            self.backend.as_ref().filter(|_| self.looked.is_none_or(|at| now >= at + LOOK))
+        else {
             return;
         };
         self.looked = Some(now);
@@ -87,21 +90,29 @@ impl Left {
     }
 }
 
-fn remove(backend: &Backend, hypervisor: &Hypervisor, suspects: &mut Suspects, now: Instant) -> Result<(), Error> {
+fn remove(
+    backend: &Backend,
+    hypervisor: &Hypervisor,
+    suspects: &mut Suspects,
+    now: Instant,
+) -> Result<(), Error> {
     let devices = backend.list(None)?;
     let owners: BTreeSet<DomId> = devices.iter().map(|device| device.name.domain).collect();
     if owners.is_empty() {
         suspects.0.clear();
         return Ok(());
     }
-    // After the devices: the guest of one that was just made is among these. A guest whose devices are still there is dying until they go, whoever
-    // destroyed it.
+    // After the devices: the guest of one that was just made is among these. A guest whose devices
+    // are still there is dying until they go, whoever destroyed it.
     let living = hypervisor.domains()?;
     let living: BTreeSet<DomId> =
         living.iter().filter(|info| info.state != DomainState::Dying).map(|info| info.id).collect();
     let gone = suspects.confirmed(&owners, &living, now);
     for device in devices.iter().filter(|device| gone.contains(&device.name.domain)) {
-        log::info!("the NoXS device {} was left over from a guest that is gone, and is removed", device.name);
+        log::info!(
+            "the NoXS device {} was left over from a guest that is gone, and is removed",
+            device.name
+        );
         // Without a wait: its driver may take its time.
         backend.destroy(device.name, Duration::ZERO, true)?;
     }
@@ -113,10 +124,21 @@ struct Suspects(Vec<(DomId, Instant)>);
 
 impl Suspects {
     /// Those of `owners` that have not been `living` for a while.
-    fn confirmed(&mut self, owners: &BTreeSet<DomId>, living: &BTreeSet<DomId>, now: Instant) -> BTreeSet<DomId> {
-        let since = |domain: &DomId| self.0.iter().find(|(known, _)| known == domain).map_or(now, |(_, since)| *since);
+    fn confirmed(
+        &mut self,
+        owners: &BTreeSet<DomId>,
+        living: &BTreeSet<DomId>,
+        now: Instant,
+    ) -> BTreeSet<DomId> {
+        let since = |domain: &DomId| {
+            self.0.iter().find(|(known, _)| known == domain).map_or(now, |(_, since)| *since)
+        };
         self.0 = owners.difference(living).map(|domain| (*domain, since(domain))).collect();
-        self.0.iter().filter(|(_, since)| now >= *since + GRACE).map(|(domain, _)| *domain).collect()
+        self.0
+            .iter()
+            .filter(|(_, since)| now >= *since + GRACE)
+            .map(|(domain, _)| *domain)
+            .collect()
     }
 }
 
@@ -133,11 +155,23 @@ mod tests {
     fn only_guests_that_stay_gone_lose_their_devices() {
         let (mut suspects, start) = (Suspects::default(), Instant::now());
         let at = |seconds| start + Duration::from_secs(seconds);
-        assert_eq!(suspects.confirmed(&domains(&[5, 6, 7]), &domains(&[0, 5, 6]), at(0)), domains(&[]));
-        assert_eq!(suspects.confirmed(&domains(&[5, 6, 7]), &domains(&[0, 6]), at(1)), domains(&[]));
-        assert_eq!(suspects.confirmed(&domains(&[5, 6, 7]), &domains(&[0, 6]), at(2)), domains(&[7]));
+        assert_eq!(
+            suspects.confirmed(&domains(&[5, 6, 7]), &domains(&[0, 5, 6]), at(0)),
+            domains(&[])
+        );
+        assert_eq!(
+            suspects.confirmed(&domains(&[5, 6, 7]), &domains(&[0, 6]), at(1)),
+            domains(&[])
+        );
+        assert_eq!(
+            suspects.confirmed(&domains(&[5, 6, 7]), &domains(&[0, 6]), at(2)),
+            domains(&[7])
+        );
         // One whose number a new guest has is nobody's suspect any more.
-        assert_eq!(suspects.confirmed(&domains(&[5, 6]), &domains(&[0, 5, 6]), at(3)), domains(&[]));
+        assert_eq!(
+            suspects.confirmed(&domains(&[5, 6]), &domains(&[0, 5, 6]), at(3)),
+            domains(&[])
+        );
         assert_eq!(suspects.confirmed(&domains(&[5, 6]), &domains(&[0, 6]), at(4)), domains(&[]));
         assert_eq!(suspects.confirmed(&domains(&[5]), &domains(&[0]), at(6)), domains(&[5]));
     }

@@ -1,9 +1,12 @@
-//! What becomes of the guests of `chaos` that end: they are destroyed, started again, or kept, as their configuration says.
+//! What becomes of the guests of `chaos` that end: they are destroyed, started again, or kept, as
+//! their configuration says.
 //!
-//! A thread of its own, because starting a guest takes as long as it takes, with a connection of its own to the hypervisor and to
-//! xenstored, which wakes it when a domain ends (the watch `@releaseDomain`). xenstored knows nothing of NoXS guests and need not be there: of those
-//! the kernel's NoXS node tells. Where neither tells of all guests, the hypervisor is asked every half a second. [`pace`] says when; [`h2::lifecycle`] does it, and keeps away from
-//! guests that a command has in hand.
+//! A thread of its own, because starting a guest takes as long as it takes, with a connection of
+//! its own to the hypervisor and to xenstored, which wakes it when a domain ends (the watch
+//! `@releaseDomain`). xenstored knows nothing of NoXS guests and need not be there: of those
+//! the kernel's NoXS node tells. Where neither tells of all guests, the hypervisor is asked every
+//! half a second. [`pace`] says when; [`h2::lifecycle`] does it, and keeps away from guests that a
+//! command has in hand.
 
 mod keeper;
 mod left;
@@ -24,7 +27,8 @@ use self::keeper::Keeper;
 use crate::protocol::RestartStatus;
 use crate::xenstore::chain;
 
-/// How long until the next try to reach the hypervisor and xenstored; then twice as long, up to the last.
+/// How long until the next try to reach the hypervisor and xenstored; then twice as long, up to the
+/// last.
 const FIRST_RETRY: Duration = Duration::from_millis(500);
 const LAST_RETRY: Duration = Duration::from_secs(30);
 
@@ -37,7 +41,8 @@ const SAFE_LOOK: Duration = Duration::from_secs(5);
 /// The same where guests may end of which nobody tells.
 const SHORT_LOOK: Duration = Duration::from_millis(500);
 
-/// A guest that is just being started is waited for this long when the daemon stops. What is broken off then, the next daemon finishes.
+/// A guest that is just being started is waited for this long when the daemon stops. What is broken
+/// off then, the next daemon finishes.
 const STOP_LIMIT: Duration = Duration::from_secs(20);
 
 /// The thread.
@@ -63,8 +68,12 @@ impl Lifecycle {
     /// [`io::Error`] if there is no descriptor or no thread left.
     pub fn start() -> io::Result<Self> {
         let wake = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
-        let shared =
-            Shared { wake, stop: AtomicBool::new(false), retry: AtomicBool::new(false), restarts: Mutex::default() };
+        let shared = Shared {
+            wake,
+            stop: AtomicBool::new(false),
+            retry: AtomicBool::new(false),
+            restarts: Mutex::default(),
+        };
         let shared = Arc::new(shared);
         let (sender, ended) = channel();
         thread::Builder::new().name("lifecycle".to_owned()).spawn({
@@ -82,10 +91,14 @@ impl Lifecycle {
     #[must_use]
     pub fn restarts(&self) -> Vec<RestartStatus> {
         let now = Instant::now();
-        let milliseconds =
-            |at: Instant| u64::try_from(at.saturating_duration_since(now).as_millis()).unwrap_or(u64::MAX);
+        let milliseconds = |at: Instant| {
+            u64::try_from(at.saturating_duration_since(now).as_millis()).unwrap_or(u64::MAX)
+        };
         let restarts = self.shared.restarts.lock().unwrap_or_else(PoisonError::into_inner);
-        restarts.iter().map(|(status, at)| RestartStatus { in_ms: at.map(milliseconds), ..status.clone() }).collect()
+        restarts
+            .iter()
+            .map(|(status, at)| RestartStatus { in_ms: at.map(milliseconds), ..status.clone() })
+            .collect()
     }
 
     /// Tries again what has failed for good.
@@ -99,7 +112,9 @@ impl Lifecycle {
         self.shared.stop.store(true, Ordering::Release);
         let _ = self.shared.wake.write(1);
         if self.ended.recv_timeout(STOP_LIMIT).is_err() {
-            log::warn!("a guest is still being started or destroyed; what is not done is done at the next start");
+            log::warn!(
+                "a guest is still being started or destroyed; what is not done is done at the next start"
+            );
         }
     }
 }
@@ -132,7 +147,9 @@ fn run(shared: &Shared) {
         keeper.look(woken, || shared.stop.load(Ordering::Acquire));
         *shared.restarts.lock().unwrap_or_else(PoisonError::into_inner) = keeper.restarts();
         let longest = keeper.longest_pause();
-        let pause = keeper.next().map_or(longest, |at| at.saturating_duration_since(Instant::now()).min(longest));
+        let pause = keeper
+            .next()
+            .map_or(longest, |at| at.saturating_duration_since(Instant::now()).min(longest));
         woken = keeper.take_events();
         if woken {
             continue;

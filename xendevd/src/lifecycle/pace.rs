@@ -1,7 +1,9 @@
-//! How fast guests that end are started again: a guest that crashes as soon as it runs must not keep the host busy.
+//! How fast guests that end are started again: a guest that crashes as soon as it runs must not
+//! keep the host busy.
 //!
-//! A life of a minute or more is a good one. After short ones in a row the pauses become longer: 1, 2, 4, ... 60 s; the first crash, and the
-//! first ten reboots, cost none. A guest is known by its UUID, since each life has a domain of its own.
+//! A life of a minute or more is a good one. After short ones in a row the pauses become longer: 1,
+//! 2, 4, ... 60 s; the first crash, and the first ten reboots, cost none. A guest is known by its
+//! UUID, since each life has a domain of its own.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -60,21 +62,32 @@ fn pause(number: u32) -> Duration {
 }
 
 impl Pace {
-    /// A guest has ended: when to act. The same end gets the same answer, however often it is asked about.
-    pub fn plan(&mut self, uuid: Uuid, domain: DomId, reason: ShutdownReason, now: Instant) -> Plan {
+    /// A guest has ended: when to act. The same end gets the same answer, however often it is asked
+    /// about.
+    pub fn plan(
+        &mut self,
+        uuid: Uuid,
+        domain: DomId,
+        reason: ShutdownReason,
+        now: Instant,
+    ) -> Plan {
         let guest = self.guests.entry(uuid).or_default();
         if let Some(plan) = guest.plan.as_mut().filter(|plan| plan.domain == domain) {
             plan.is_new = false;
             return *plan;
         }
-        let was_good = guest.started.is_none_or(|started| now.saturating_duration_since(started) >= GOOD_LIFE);
+        let was_good =
+            guest.started.is_none_or(|started| now.saturating_duration_since(started) >= GOOD_LIFE);
         if was_good {
             (guest.crashes, guest.reboots) = (0, 0);
         }
         guest.failures = 0;
         let asked_for = matches!(reason, ShutdownReason::Reboot | ShutdownReason::PowerOff);
-        let (count, free) =
-            if asked_for { (&mut guest.reboots, FREE_REBOOTS) } else { (&mut guest.crashes, FREE_CRASHES) };
+        let (count, free) = if asked_for {
+            (&mut guest.reboots, FREE_REBOOTS)
+        } else {
+            (&mut guest.crashes, FREE_CRASHES)
+        };
         *count = count.saturating_add(1);
         let wait = pause(count.saturating_sub(free));
         let plan = Plan { domain, in_a_row: *count, at: Some(now + wait), is_new: true };
@@ -119,14 +132,17 @@ impl Pace {
         }
     }
 
-    /// Forgets guests that nobody need remember: of those that have ended, `ended` is all there are.
+    /// Forgets guests that nobody need remember: of those that have ended, `ended` is all there
+    /// are.
     pub fn forget(&mut self, ended: &[Uuid], now: Instant) {
         self.guests.retain(|uuid, guest| {
             if !ended.contains(uuid) {
                 guest.plan = None;
             }
             guest.plan.is_some()
-                || guest.started.is_some_and(|started| now.saturating_duration_since(started) < GOOD_LIFE)
+                || guest
+                    .started
+                    .is_some_and(|started| now.saturating_duration_since(started) < GOOD_LIFE)
         });
     }
 
@@ -144,7 +160,8 @@ mod tests {
 
     const GUEST: Uuid = Uuid::from_u128(1);
 
-    /// The pauses, in seconds, before each of these lives; a life is a reason and its length in seconds.
+    /// The pauses, in seconds, before each of these lives; a life is a reason and its length in
+    /// seconds.
     fn pauses(lives: &[(ShutdownReason, u64)]) -> Vec<u64> {
         let mut pace = Pace::default();
         let mut now = Instant::now();
@@ -154,7 +171,10 @@ mod tests {
             let plan = pace.plan(GUEST, DomId::new(number).unwrap(), *reason, now);
             assert!(plan.is_new);
             let at = plan.at.unwrap();
-            assert_eq!(pace.plan(GUEST, DomId::new(number).unwrap(), *reason, now), Plan { is_new: false, ..plan });
+            assert_eq!(
+                pace.plan(GUEST, DomId::new(number).unwrap(), *reason, now),
+                Plan { is_new: false, ..plan }
+            );
             assert_eq!(pace.next(), Some(at));
             waits.push((at - now).as_secs());
             now = at;
@@ -183,7 +203,8 @@ mod tests {
 
     #[test]
     fn crashes_and_reboots_count_by_themselves() {
-        let lives = [ShutdownReason::Crash, ShutdownReason::Reboot, ShutdownReason::Watchdog].map(|reason| (reason, 1));
+        let lives = [ShutdownReason::Crash, ShutdownReason::Reboot, ShutdownReason::Watchdog]
+            .map(|reason| (reason, 1));
         assert_eq!(pauses(&lives), [0, 0, 1]);
     }
 
@@ -192,7 +213,9 @@ mod tests {
         let mut pace = Pace::default();
         let (now, domain) = (Instant::now(), DomId::new(5).unwrap());
         pace.plan(GUEST, domain, ShutdownReason::Crash, now);
-        let tries: Vec<_> = (0..TRIES).map(|_| pace.failed(GUEST, true, now).map(|at| (at - now).as_secs())).collect();
+        let tries: Vec<_> = (0..TRIES)
+            .map(|_| pace.failed(GUEST, true, now).map(|at| (at - now).as_secs()))
+            .collect();
         assert_eq!(tries, [Some(1), Some(2), Some(4), Some(8), Some(16), Some(32), Some(60), None]);
         assert_eq!(pace.plan(GUEST, domain, ShutdownReason::Crash, now).at, None);
         pace.forget(&[GUEST], now);

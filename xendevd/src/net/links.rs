@@ -10,7 +10,8 @@ use nix::sys::time::TimeVal;
 
 use super::message::{RTM_GETLINK, RTM_SETLINK, Reply, Request, parse_replies};
 
-/// How long the kernel may take for one change: it waits for others that change interfaces, and these are quick.
+/// How long the kernel may take for one change: it waits for others that change interfaces, and
+/// these are quick.
 const LIMIT: Duration = Duration::from_secs(5);
 
 /// Larger than what the kernel says about one interface.
@@ -62,8 +63,12 @@ impl Links {
     /// # Errors
     /// [`io::Error`] as the kernel says.
     pub fn open() -> io::Result<Self> {
-        let socket =
-            socket::socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::NetlinkRoute)?;
+        let socket = socket::socket(
+            AddressFamily::Netlink,
+            SockType::Raw,
+            SockFlag::SOCK_CLOEXEC,
+            SockProtocol::NetlinkRoute,
+        )?;
         let limit = i64::try_from(LIMIT.as_secs()).unwrap_or(i64::MAX);
         socket::setsockopt(&socket, sockopt::ReceiveTimeout, &TimeVal::new(limit, 0))?;
         Ok(Self { socket, sequence: 0 })
@@ -77,7 +82,9 @@ impl Links {
         match self.ask(Request::new(RTM_GETLINK, 0).name(name)) {
             Ok(link) => Ok(link),
             Err(source) if source.raw_os_error() == Some(Errno::ENODEV as i32) => Ok(None),
-            Err(source) => Err(NetError { operation: "look up", interface: name.to_owned(), source }),
+            Err(source) => {
+                Err(NetError { operation: "look up", interface: name.to_owned(), source })
+            }
         }
     }
 
@@ -85,8 +92,17 @@ impl Links {
     ///
     /// # Errors
     /// [`NetError`].
-    pub fn set_master(&mut self, name: &str, index: u32, bridge: Option<u32>) -> Result<(), NetError> {
-        let operation = if bridge.is_some() { "add to its bridge the interface" } else { "take out of its bridge" };
+    pub fn set_master(
+        &mut self,
+        name: &str,
+        index: u32,
+        bridge: Option<u32>,
+    ) -> Result<(), NetError> {
+        let operation = if bridge.is_some() {
+            "add to its bridge the interface"
+        } else {
+            "take out of its bridge"
+        };
         self.change(operation, name, Request::new(RTM_SETLINK, index).master(bridge.unwrap_or(0)))
     }
 
@@ -115,7 +131,12 @@ impl Links {
         self.change("rename", name, Request::new(RTM_SETLINK, index).name(new))
     }
 
-    fn change(&mut self, operation: &'static str, name: &str, request: Request) -> Result<(), NetError> {
+    fn change(
+        &mut self,
+        operation: &'static str,
+        name: &str,
+        request: Request,
+    ) -> Result<(), NetError> {
         let failed = |source| NetError { operation, interface: name.to_owned(), source };
         self.ask(request).map(drop).map_err(failed)
     }
@@ -129,20 +150,31 @@ impl Links {
         let mut buffer = vec![0; BUFFER];
         // Answers to earlier requests that came too late may lie before ours.
         while Instant::now() < end {
-            let length = match socket::recv(self.socket.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
+            let length = match socket::recv(self.socket.as_raw_fd(), &mut buffer, MsgFlags::empty())
+            {
                 Ok(length) => length,
                 Err(Errno::EINTR) => continue,
                 Err(error) => return Err(error.into()),
             };
             let replies = parse_replies(buffer.get(..length).unwrap_or_default());
-            for reply in replies.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))? {
+            for reply in
+                replies.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?
+            {
                 match reply {
                     Reply::Done { sequence, errno } if sequence == number => match errno {
                         0 => return Ok(None),
                         errno => return Err(io::Error::from_raw_os_error(errno)),
                     },
-                    Reply::Link { sequence, index, mtu, master, kind, up } if sequence == number => {
-                        return Ok(Some(Link { index, mtu, master, is_bridge: kind == "bridge", is_up: up }));
+                    Reply::Link { sequence, index, mtu, master, kind, up }
+                        if sequence == number =>
+                    {
+                        return Ok(Some(Link {
+                            index,
+                            mtu,
+                            master,
+                            is_bridge: kind == "bridge",
+                            is_up: up,
+                        }));
                     }
                     _ => {}
                 }

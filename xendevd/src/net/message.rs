@@ -174,8 +174,10 @@ fn reply(message: &[u8]) -> Result<Reply, MessageError> {
                     IFLA_MASTER => link.1 = Some(word(value, 0)?).filter(|&master| master != 0),
                     IFLA_LINKINFO => attributes(value, |kind, value| {
                         if kind == IFLA_INFO_KIND {
-                            let end = value.iter().position(|&byte| byte == 0).unwrap_or(value.len());
-                            link.2 = String::from_utf8_lossy(value.get(..end).unwrap_or_default()).into_owned();
+                            let end =
+                                value.iter().position(|&byte| byte == 0).unwrap_or(value.len());
+                            link.2 = String::from_utf8_lossy(value.get(..end).unwrap_or_default())
+                                .into_owned();
                         }
                         Ok(())
                     })?,
@@ -224,8 +226,14 @@ mod tests {
     fn a_request_is_header_interface_and_attributes() {
         let bytes = Request::new(RTM_SETLINK, 7).up(true).name("vif1.0").mtu(9000).encode(3);
         assert_eq!(word(&bytes, 0).unwrap() as usize, bytes.len());
-        assert_eq!((half(&bytes, 4).unwrap(), half(&bytes, 6).unwrap(), word(&bytes, 8).unwrap()), (19, 5, 3));
-        assert_eq!((word(&bytes, 20).unwrap(), word(&bytes, 24).unwrap(), word(&bytes, 28).unwrap()), (7, 1, 1));
+        assert_eq!(
+            (half(&bytes, 4).unwrap(), half(&bytes, 6).unwrap(), word(&bytes, 8).unwrap()),
+            (19, 5, 3)
+        );
+        assert_eq!(
+            (word(&bytes, 20).unwrap(), word(&bytes, 24).unwrap(), word(&bytes, 28).unwrap()),
+            (7, 1, 1)
+        );
         assert_eq!(&bytes[32..44], b"\x0b\0\x03\0vif1.0\0\0");
         assert_eq!(&bytes[44..], [8, 0, 4, 0, 0x28, 0x23, 0, 0]);
     }
@@ -234,8 +242,14 @@ mod tests {
     fn answers_are_read() {
         // What the kernel says about an interface has the same form as a request for one.
         let bytes = Request::creation("br0", "bridge").mtu(1500).master(4).encode(9);
-        let link =
-            Reply::Link { sequence: 9, index: 0, mtu: 1500, master: Some(4), kind: "bridge".to_owned(), up: false };
+        let link = Reply::Link {
+            sequence: 9,
+            index: 0,
+            mtu: 1500,
+            master: Some(4),
+            kind: "bridge".to_owned(),
+            up: false,
+        };
         assert_eq!(parse_replies(&bytes).unwrap(), [link]);
         assert_eq!(parse_replies(&bytes[..20]), Err(MessageError));
         let mut done = [36u32, 2, 5, 0].map(u32::to_ne_bytes).concat();

@@ -1,12 +1,14 @@
-//! Where a device's nodes are: in Xenstore, or with the kernel, which keeps those of NoXS devices itself (docs/noxs-abi.md, part 7).
+//! Where a device's nodes are: in Xenstore, or with the kernel, which keeps those of NoXS devices
+//! itself (docs/noxs-abi.md, part 7).
 //!
 //! ```text
 //!   hotplug -> Planes --the kernel knows it as a NoXS device--> [`noxs`] (/dev/xen/noxs_backend)
 //!                     --else----------------------------------> [`xenstore`](crate::xenstore) (xenstored)
 //! ```
 //!
-//! A device has exactly one plane, and the kernel tells which. Both have guests at the same time; neither need be there. What is done for a device is the
-//! same: the nodes have the same names and mean the same.
+//! A device has exactly one plane, and the kernel tells which. Both have guests at the same time;
+//! neither need be there. What is done for a device is the same: the nodes have the same names and
+//! mean the same.
 
 pub mod noxs;
 
@@ -67,7 +69,8 @@ impl Planes {
         })
     }
 
-    /// Writes nodes of a device, in their order or at once; a node without a value is removed. Whether the device was there.
+    /// Writes nodes of a device, in their order or at once; a node without a value is removed.
+    /// Whether the device was there.
     ///
     /// # Errors
     /// As [`nodes`](Self::nodes).
@@ -108,7 +111,8 @@ impl Planes {
         matches!(self.nodes(device), Ok(Nodes::Noxs(_)))
     }
 
-    /// Whether its toolstack is taking a device away. Of one about which nothing can be learnt now, it is not said.
+    /// Whether its toolstack is taking a device away. Of one about which nothing can be learnt now,
+    /// it is not said.
     pub fn is_leaving(&mut self, device: DeviceId) -> bool {
         self.nodes(device).and_then(|mut nodes| nodes.is_leaving()).unwrap_or(false)
     }
@@ -159,7 +163,8 @@ impl Nodes<'_> {
         Ok(self.get("hotplug-status")?.filter(|status| !status.is_empty()))
     }
 
-    /// What an interface's script is told of its nodes as variables, since it finds none of them in Xenstore.
+    /// What an interface's script is told of its nodes as variables, since it finds none of them in
+    /// Xenstore.
     #[must_use]
     pub fn variables(&self) -> Vec<(&'static str, String)> {
         let Self::Noxs(nodes) = self else { return Vec::new() };
@@ -167,14 +172,17 @@ impl Nodes<'_> {
         told.filter_map(|node| Some((node, nodes.get(node)?.to_owned()))).collect()
     }
 
-    /// Whether another program serves this device: libxl runs a script for each device of its guests, and only where that script is our hook does it
-    /// leave the work to us. What chaos attaches to a guest of libxl's says so. libxl knows nothing of NoXS.
+    /// Whether another program serves this device: libxl runs a script for each device of its
+    /// guests, and only where that script is our hook does it leave the work to us. What chaos
+    /// attaches to a guest of libxl's says so. libxl knows nothing of NoXS.
     ///
     /// # Errors
     /// As [`is_there`](Self::is_there).
     pub fn is_others(&mut self) -> Result<bool> {
         let Self::Xenstore(store, device) = self else { return Ok(false) };
-        if !store.is_libxls(device.domain)? || store.node(*device, "toolstack")?.as_deref() == Some("chaos") {
+        if !store.is_libxls(device.domain)?
+            || store.node(*device, "toolstack")?.as_deref() == Some("chaos")
+        {
             return Ok(false);
         }
         let script = store.node(*device, "script")?.unwrap_or_default();
@@ -188,7 +196,9 @@ impl Nodes<'_> {
         }
         match self {
             // XenbusStateClosing and XenbusStateClosed of xen/include/public/io/xenbus.h.
-            Self::Xenstore(store, device) => Ok(matches!(store.node(*device, "state")?.as_deref(), Some("5" | "6"))),
+            Self::Xenstore(store, device) => {
+                Ok(matches!(store.node(*device, "state")?.as_deref(), Some("5" | "6")))
+            }
             Self::Noxs(nodes) => Ok(nodes.is_closing()),
         }
     }

@@ -1,4 +1,5 @@
-//! The NoXS plane: the kernel keeps the nodes of a device, those for the guest in its control page and those of the host alone beside it.
+//! The NoXS plane: the kernel keeps the nodes of a device, those for the guest in its control page
+//! and those of the host alone beside it.
 
 use std::collections::BTreeMap;
 
@@ -80,7 +81,8 @@ impl Noxs {
         Ok(backend.read(name, Which::Backend)?.map(|page| NoxsNodes { private, page: page.keys }))
     }
 
-    /// Sets nodes of the host's, all at once, after those without a value were removed. Whether the device was there.
+    /// Sets nodes of the host's, all at once, after those without a value were removed. Whether the
+    /// device was there.
     pub(super) fn answer(
         &self,
         device: DeviceId,
@@ -89,10 +91,13 @@ impl Noxs {
     ) -> Result<bool, NoxsError> {
         let Some(backend) = &self.backend else { return Ok(false) };
         let name = name_of(device);
-        let gone: Vec<&str> = nodes.iter().filter(|(_, value)| value.is_none()).map(|(node, _)| *node).collect();
-        let gone: Vec<&str> = gone.into_iter().filter(|node| there.private.keys.get(node).is_some()).collect();
+        let gone: Vec<&str> =
+            nodes.iter().filter(|(_, value)| value.is_none()).map(|(node, _)| *node).collect();
+        let gone: Vec<&str> =
+            gone.into_iter().filter(|node| there.private.keys.get(node).is_some()).collect();
         // One value each: the last.
-        let set = nodes.iter().filter_map(|(node, value)| Some((*node, fitting(value.as_deref()?))));
+        let set =
+            nodes.iter().filter_map(|(node, value)| Some((*node, fitting(value.as_deref()?))));
         let set: Vec<(&str, String)> = set.collect::<BTreeMap<_, _>>().into_iter().collect();
         let change = || {
             if !gone.is_empty() {
@@ -107,8 +112,14 @@ impl Noxs {
         }
     }
 
-    /// Tells the guest its interface's MTU through the control page, unless that says so already, or it is what guests take for granted.
-    pub(super) fn tell_mtu(&self, device: DeviceId, there: &NoxsNodes, mtu: u32) -> Result<(), NoxsError> {
+    /// Tells the guest its interface's MTU through the control page, unless that says so already,
+    /// or it is what guests take for granted.
+    pub(super) fn tell_mtu(
+        &self,
+        device: DeviceId,
+        there: &NoxsNodes,
+        mtu: u32,
+    ) -> Result<(), NoxsError> {
         let said = there.page.get("mtu").map_or(USUAL_MTU, |text| text.parse().unwrap_or(0));
         let Some(backend) = self.backend.as_ref().filter(|_| said != mtu) else { return Ok(()) };
         match backend.set_keys(name_of(device), false, &[("mtu", mtu.to_string())]) {

@@ -33,14 +33,21 @@ impl Kernel {
     fn new(page: &[(&str, &str)], private: &[(&str, &str)]) -> Self {
         let keys = |keys: &[(&str, &str)]| keys.iter().copied().collect::<Keys>();
         let kept = Kept { page: keys(page), private: keys(private), ..Kept::default() };
-        Self { kept: Rc::new(RefCell::new(Some(kept))), file: Rc::new(File::open("/dev/null").unwrap()) }
+        Self {
+            kept: Rc::new(RefCell::new(Some(kept))),
+            file: Rc::new(File::open("/dev/null").unwrap()),
+        }
     }
 
     fn planes(&self) -> Planes {
         Planes { noxs: Noxs::over(Backend::over(Box::new(self.clone()))), ..Planes::default() }
     }
 
-    fn run<T>(&self, name: &'static str, work: impl FnOnce(&mut Kept) -> io::Result<T>) -> io::Result<T> {
+    fn run<T>(
+        &self,
+        name: &'static str,
+        work: impl FnOnce(&mut Kept) -> io::Result<T>,
+    ) -> io::Result<T> {
         let mut kept = self.kept.borrow_mut();
         let kept = kept.as_mut().ok_or(io::Error::from_raw_os_error(Errno::ENOENT as i32))?;
         kept.asked.push(name);
@@ -59,7 +66,12 @@ impl AsFd for Kernel {
 }
 
 impl NoxsNode for Kernel {
-    fn create(&self, _: NoxsName, _: &[u8], _: &[u8]) -> io::Result<(h2::id::GrantRef, h2::id::Port)> {
+    fn create(
+        &self,
+        _: NoxsName,
+        _: &[u8],
+        _: &[u8],
+    ) -> io::Result<(h2::id::GrantRef, h2::id::Port)> {
         Err(io::ErrorKind::Unsupported.into())
     }
 
@@ -137,7 +149,10 @@ fn a_disk_has_nodes_in_its_page_and_with_the_host() {
     assert!(matches!(nodes, Nodes::Noxs(_)));
     assert!(nodes.is_there().unwrap() && !nodes.is_others().unwrap());
     let read = VbdNodes::read(vbd, |node| nodes.get(node)).unwrap().unwrap();
-    assert_eq!((read.target.to_str(), read.mode, read.script), (Some("/srv/a.img"), Mode::Write, None));
+    assert_eq!(
+        (read.target.to_str(), read.mode, read.script),
+        (Some("/srv/a.img"), Mode::Write, None)
+    );
     assert_eq!(nodes.hotplug_status().unwrap(), None);
 }
 
@@ -176,7 +191,10 @@ fn what_is_too_long_is_cut() {
     assert!(planes.answer(device("vbd-5-0"), &[("hotplug-error", Some(text))]).unwrap());
     let said = kernel.private("hotplug-error").unwrap();
     assert!(
-        said.len() <= VALUE_MAX && said.starts_with("xxx") && said.contains('?') && said.ends_with("..."),
+        said.len() <= VALUE_MAX
+            && said.starts_with("xxx")
+            && said.contains('?')
+            && said.ends_with("..."),
         "{said}"
     );
 }
@@ -201,7 +219,8 @@ fn other_devices_are_xenstores() {
     for mut planes in [kernel.planes(), Planes::default()] {
         let vif = device("vif-5-0");
         assert!(matches!(planes.nodes(vif).unwrap(), Nodes::Xenstore(..)));
-        let error = planes.answer(vif, &[("hotplug-status", Some("connected".to_owned()))]).unwrap_err();
+        let error =
+            planes.answer(vif, &[("hotplug-status", Some("connected".to_owned()))]).unwrap_err();
         assert_eq!(error.to_string(), "there is no connection to xenstored");
         assert!(!planes.is_leaving(vif), "nobody knows");
     }
@@ -215,6 +234,11 @@ fn a_device_may_go_at_any_time() {
     let vif = device("vif-5-0");
     let there = planes.noxs.read(vif).unwrap().unwrap();
     *kernel.kept.borrow_mut() = None;
-    assert!(!planes.noxs.answer(vif, &there, &[("hotplug-status", Some("connected".to_owned()))]).unwrap());
+    assert!(
+        !planes
+            .noxs
+            .answer(vif, &there, &[("hotplug-status", Some("connected".to_owned()))])
+            .unwrap()
+    );
     planes.noxs.tell_mtu(vif, &there, 9000).unwrap();
 }

@@ -1,4 +1,5 @@
-//! Who may import whom (docs/ARCHITECTURE.md): each package names what it may use of the workspace, and whatever is not named is wrong.
+//! Who may import whom (docs/ARCHITECTURE.md): each package names what it may use of the workspace,
+//! and whatever is not named is wrong.
 
 use anyhow::{Context, Result};
 use serde_json::Value;
@@ -29,14 +30,16 @@ const LAYERS: &[(&str, &[&str])] = &[
 const FAKE: &str = "h2-fake";
 
 pub(super) fn check(tree: &Tree) -> Result<Vec<String>> {
-    let text = cargo(&tree.root).args(["metadata", "--no-deps", "--format-version", "1"]).output()?;
+    let text =
+        cargo(&tree.root).args(["metadata", "--no-deps", "--format-version", "1"]).output()?;
     let metadata: Value = serde_json::from_str(&text).context("cargo metadata is not JSON")?;
     let packages = metadata["packages"].as_array().context("cargo metadata names no packages")?;
     let mut wrong = Vec::new();
     for package in packages {
         let name = package["name"].as_str().unwrap_or_default();
         let manifest = package["manifest_path"].as_str().unwrap_or_default();
-        let text = std::fs::read_to_string(manifest).with_context(|| format!("cannot read {manifest}"))?;
+        let text =
+            std::fs::read_to_string(manifest).with_context(|| format!("cannot read {manifest}"))?;
         if !inherits_lints(&text) {
             wrong.push(format!("{name}: Cargo.toml does not inherit the workspace's lints"));
         }
@@ -54,7 +57,8 @@ pub(super) fn check(tree: &Tree) -> Result<Vec<String>> {
     Ok(wrong)
 }
 
-/// What is wrong with a dependency on `used`, of a kind as cargo metadata names it (none: a normal one).
+/// What is wrong with a dependency on `used`, of a kind as cargo metadata names it (none: a normal
+/// one).
 fn judge(used: &str, kind: Option<&str>, allowed: &[&str]) -> Option<String> {
     let ours = LAYERS.iter().any(|(layer, _)| *layer == used);
     let for_tests = kind == Some("dev");
@@ -63,7 +67,9 @@ fn judge(used: &str, kind: Option<&str>, allowed: &[&str]) -> Option<String> {
         FAKE => Some(format!("{used} may only be a dev-dependency")),
         // Nobody else sees the raw bindings, not even in tests.
         "h2-sys" if !allowed.contains(&used) => Some(format!("may not depend on {used}")),
-        _ if ours && !for_tests && !allowed.contains(&used) => Some(format!("may not depend on {used}")),
+        _ if ours && !for_tests && !allowed.contains(&used) => {
+            Some(format!("may not depend on {used}"))
+        }
         _ => None,
     }
 }

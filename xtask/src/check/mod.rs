@@ -1,4 +1,5 @@
-//! What holds for the whole tree and no compiler checks: layers, unsafe code, file sizes, names that must not be in it.
+//! What holds for the whole tree and no compiler checks: layers, unsafe code, file sizes, names
+//! that must not be in it.
 
 mod layers;
 mod source;

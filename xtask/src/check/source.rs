@@ -26,7 +26,10 @@ pub(super) fn lines(text: &str) -> Vec<Line> {
     let mut at = 0;
     while let Some(&char) = chars.get(at) {
         if char == '\n' {
-            lines.push(std::mem::replace(&mut line, Line { code: String::new(), comment: String::new() }));
+            lines.push(std::mem::replace(
+                &mut line,
+                Line { code: String::new(), comment: String::new() },
+            ));
             if state == State::LineComment {
                 state = State::Code;
             }
@@ -72,7 +75,9 @@ pub(super) fn lines(text: &str) -> Vec<Line> {
             }
             State::Text { hashes } => {
                 let hashes = hashes.unwrap_or(0);
-                if char == '"' && rest[1..].iter().take(hashes).filter(|next| **next == '#').count() == hashes {
+                if char == '"'
+                    && rest[1..].iter().take(hashes).filter(|next| **next == '#').count() == hashes
+                {
                     state = State::Code;
                     step = 1 + hashes;
                 }
@@ -87,7 +92,9 @@ pub(super) fn lines(text: &str) -> Vec<Line> {
 /// The number of # of a raw string that begins here.
 fn raw_string(rest: &[char], before: Option<char>) -> Option<usize> {
     if rest.first() != Some(&'r')
-        || before.is_some_and(|char| (char.is_alphanumeric() || char == '_') && char != 'b' && char != 'c')
+        || before.is_some_and(|char| {
+            (char.is_alphanumeric() || char == '_') && char != 'b' && char != 'c'
+        })
     {
         return None;
     }

@@ -7,7 +7,8 @@ use super::Tree;
 /// A source file that is longer than this holds more than one thing.
 const MAX_LINES: usize = 500;
 
-/// Hosts of package registries, in parts so that this file may be in the tree itself. A checkout works with whatever mirrors a machine has.
+/// Hosts of package registries, in parts so that this file may be in the tree itself. A checkout
+/// works with whatever mirrors a machine has.
 const HOSTS: &[&[&str]] = &[
     &["deb", "debian", "org"],
     &["security", "debian", "org"],

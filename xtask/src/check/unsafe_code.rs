@@ -5,8 +5,8 @@ use anyhow::Result;
 use super::Tree;
 use super::source::{self, Line};
 
-/// Where unsafe code may be: the shared pages of NoXS, the bindings, h2's raw module, the ioctls of loop devices, the guests' runtime with its guests, and what calls Xen in
-/// the lab's tests.
+/// Where unsafe code may be: the shared pages of NoXS, the bindings, h2's raw module, the ioctls of
+/// loop devices, the guests' runtime with its guests, and what calls Xen in the lab's tests.
 const ALLOWED: &[&str] =
     &["noxs/src/page.rs", "h2-sys/", "h2/src/raw", "loopctl/src/ioctl.rs", "guests/", "lab-tests/"];
 
@@ -33,7 +33,9 @@ fn uses(lines: &[Line], allowed: bool) -> Vec<(usize, &'static str)> {
             let after = following(lines, number, at);
             if !allowed {
                 wrong.push((number, "unsafe code has no place here"));
-            } else if (after.starts_with('{') || after.starts_with("impl")) && !explained(lines, number) {
+            } else if (after.starts_with('{') || after.starts_with("impl"))
+                && !explained(lines, number)
+            {
                 wrong.push((number, "this unsafe code has no SAFETY comment directly above"));
             }
         }
@@ -50,11 +52,17 @@ fn is_word(code: &str, at: usize) -> bool {
 fn following(lines: &[Line], number: usize, at: usize) -> String {
     let rest = &lines[number].code[at + "unsafe".len()..];
     let later = lines[number + 1..].iter().map(|line| line.code.as_str());
-    [rest].into_iter().chain(later).map(str::trim).find(|text| !text.is_empty()).unwrap_or_default().to_owned()
+    [rest]
+        .into_iter()
+        .chain(later)
+        .map(str::trim)
+        .find(|text| !text.is_empty())
+        .unwrap_or_default()
+        .to_owned()
 }
 
-/// Whether the statement on this line has a SAFETY comment: on the line itself, or in the comment that ends above it or above the statement's
-/// first line.
+/// Whether the statement on this line has a SAFETY comment: on the line itself, or in the comment
+/// that ends above it or above the statement's first line.
 fn explained(lines: &[Line], number: usize) -> bool {
     let mut above = number;
     if lines[number].comment.contains("SAFETY:") {
@@ -68,7 +76,9 @@ fn explained(lines: &[Line], number: usize) -> bool {
             return true;
         }
         // A statement that began further up, an attribute, or more of the comment.
-        let open = code.is_empty() && !line.comment.is_empty() || code.starts_with("#[") || is_continued(code);
+        let open = code.is_empty() && !line.comment.is_empty()
+            || code.starts_with("#[")
+            || is_continued(code);
         if !open {
             return false;
         }
@@ -98,7 +108,10 @@ mod tests {
 
     #[test]
     fn only_the_keyword_counts() {
-        assert_eq!(uses(&lines("#![forbid(unsafe_code)]\n// unsafe { }\nf(\"unsafe {\")"), false), []);
+        assert_eq!(
+            uses(&lines("#![forbid(unsafe_code)]\n// unsafe { }\nf(\"unsafe {\")"), false),
+            []
+        );
         assert_eq!(uses(&lines("pub unsafe fn f();\nunsafe extern \"C\" {}"), true), []);
     }
 }

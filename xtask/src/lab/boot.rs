@@ -45,7 +45,9 @@ impl Boot {
         let image = image::get()?;
         Ok(match host.plane {
             Plane::Xenstore => Boot::debian(&image),
-            Plane::Noxs => Boot::patched(&image, if host.debug_kernel { Kernel::Debug } else { Kernel::Host })?,
+            Plane::Noxs => {
+                Boot::patched(&image, if host.debug_kernel { Kernel::Debug } else { Kernel::Host })?
+            }
         })
     }
 

@@ -1,4 +1,5 @@
-//! The host's serial console: Xen's messages and those of dom0's kernel. It tells how far the boot is, and how a host died.
+//! The host's serial console: Xen's messages and those of dom0's kernel. It tells how far the boot
+//! is, and how a host died.
 
 use std::fs::File;
 use std::io::Write;
@@ -55,7 +56,9 @@ impl Console {
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             self.partial.extend_from_slice(piece);
             if piece.ends_with(b"\n") {
-                let line = String::from_utf8_lossy(&std::mem::take(&mut self.partial)).trim_end().to_owned();
+                let line = String::from_utf8_lossy(&std::mem::take(&mut self.partial))
+                    .trim_end()
+                    .to_owned();
                 self.line(line);
             }
         }
@@ -87,7 +90,8 @@ impl Console {
             self.phases.push((name, Instant::now()));
         }
         if self.death.is_none() {
-            self.death = DEATHS.iter().find(|(text, _)| line.contains(text)).map(|(_, meaning)| *meaning);
+            self.death =
+                DEATHS.iter().find(|(text, _)| line.contains(text)).map(|(_, meaning)| *meaning);
         }
         if self.last.len() == KEPT {
             self.last.pop_front();

@@ -1,5 +1,5 @@
-//! Writes cpio archives in the "newc" format, which the Linux kernel unpacks as its first file system
-//! (Documentation/driver-api/early-userspace/buffer-format.rst).
+//! Writes cpio archives in the "newc" format, which the Linux kernel unpacks as its first file
+//! system (Documentation/driver-api/early-userspace/buffer-format.rst).
 //!
 //! Owner is root and every time is zero: the same files make the same bytes.
 
@@ -53,7 +53,13 @@ impl Archive {
     }
 
     /// Adds a character device: the kernel opens /dev/console before there is a devtmpfs.
-    pub(crate) fn char_device(&mut self, path: &str, mode: u32, major: u32, minor: u32) -> Result<()> {
+    pub(crate) fn char_device(
+        &mut self,
+        path: &str,
+        mode: u32,
+        major: u32,
+        minor: u32,
+    ) -> Result<()> {
         self.parents(path)?;
         self.entry(path, CHARACTER | (mode & 0o7777), (major, minor), b"")
     }
@@ -61,7 +67,10 @@ impl Archive {
     /// Adds what lies below the folder `from` at the archive's root.
     pub(crate) fn tree(&mut self, from: &Path, prefix: &str) -> Result<()> {
         for child in crate::files::sorted_dir(from)? {
-            let name = child.file_name().and_then(|name| name.to_str()).context("a file name is not UTF-8")?;
+            let name = child
+                .file_name()
+                .and_then(|name| name.to_str())
+                .context("a file name is not UTF-8")?;
             let path = format!("{prefix}/{name}");
             let meta = fs::symlink_metadata(&child)?;
             if meta.is_dir() {
@@ -93,7 +102,8 @@ impl Archive {
 
     fn entry(&mut self, path: &str, mode: u32, device: (u32, u32), content: &[u8]) -> Result<()> {
         let path = path.trim_start_matches('/');
-        let size = u32::try_from(content.len()).with_context(|| format!("{path} is too large for a cpio archive"))?;
+        let size = u32::try_from(content.len())
+            .with_context(|| format!("{path} is too large for a cpio archive"))?;
         let name_size = u32::try_from(path.len() + 1)?;
         if path.contains('\0') {
             bail!("the name {path:?} holds a zero byte");
@@ -101,7 +111,8 @@ impl Archive {
         self.entries += 1;
         let links = if mode & DIRECTORY == DIRECTORY { 2 } else { 1 };
         // inode, mode, uid, gid, links, mtime, size, device (2), rdev (2), name size, checksum
-        let fields = [self.entries, mode, 0, 0, links, 0, size, 0, 0, device.0, device.1, name_size, 0];
+        let fields =
+            [self.entries, mode, 0, 0, links, 0, size, 0, 0, device.0, device.1, name_size, 0];
         self.bytes.extend_from_slice(b"070701");
         for field in fields {
             self.bytes.extend_from_slice(format!("{field:08x}").as_bytes());
@@ -142,7 +153,9 @@ mod tests {
         let mut archive = Archive::default();
         archive.file("a", 0o644, b"xyz").unwrap();
         let bytes = archive.finish().unwrap();
-        let field = |index: usize| std::str::from_utf8(&bytes[6 + 8 * index..14 + 8 * index]).unwrap().to_owned();
+        let field = |index: usize| {
+            std::str::from_utf8(&bytes[6 + 8 * index..14 + 8 * index]).unwrap().to_owned()
+        };
         assert_eq!(field(1), "000081a4");
         assert_eq!(field(6), "00000003");
         assert_eq!(field(11), "00000002");

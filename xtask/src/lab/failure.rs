@@ -1,4 +1,5 @@
-//! A lab host that did not do its job: not the script's failure, and told apart from it by the exit code.
+//! A lab host that did not do its job: not the script's failure, and told apart from it by the exit
+//! code.
 
 use std::fmt;
 

@@ -1,4 +1,5 @@
-//! The lab host's disk and boot files: a Debian 12 with its own Xen and kernel, the same for everyone, so built once and cached.
+//! The lab host's disk and boot files: a Debian 12 with its own Xen and kernel, the same for
+//! everyone, so built once and cached.
 //!
 //! What changes from one run to the next is not in here: see [`super::payload`].
 
@@ -18,10 +19,12 @@ pub(crate) const SUITE: &str = "bookworm";
 /// To be counted up when this file builds something else from the same inputs.
 const FORMAT: &str = "1";
 
-/// The size of the file system. The file is sparse, and what a host writes goes into a temporary overlay.
+/// The size of the file system. The file is sparse, and what a host writes goes into a temporary
+/// overlay.
 const DISK_SIZE: &str = "4G";
 
-/// What the host has beyond a minimal Debian with systemd and udev: Xen with its tools, and what one looks at a host with.
+/// What the host has beyond a minimal Debian with systemd and udev: Xen with its tools, and what
+/// one looks at a host with.
 const PACKAGES: &[&str] = &[
     "systemd-sysv",
     "udev",
@@ -122,8 +125,11 @@ fn build(dir: &Path) -> Result<()> {
 
 /// Installs Debian into a tar file, from the machine's own mirrors.
 fn bootstrap(tar: &Path) -> Result<()> {
-    let mut args =
-        vec!["--variant=minbase".to_owned(), "--format=tar".to_owned(), format!("--include={}", PACKAGES.join(","))];
+    let mut args = vec![
+        "--variant=minbase".to_owned(),
+        "--format=tar".to_owned(),
+        format!("--include={}", PACKAGES.join(",")),
+    ];
     args.push(r#"--aptopt=Acquire::Languages "none""#.to_owned());
     args.push(r#"--aptopt=Acquire::Retries "3""#.to_owned());
     args.extend(deps::apt_acquire_options()?.iter().map(|option| format!("--aptopt={option}")));
@@ -147,12 +153,18 @@ fn extract_boot_files(tar: &Path, dir: &Path) -> Result<()> {
     let boot = parts.path().join("boot");
     let image = only(&boot, |name| name.starts_with("vmlinuz-"))?;
     let packed = fs::read(&image)?;
-    files::write(&dir.join("vmlinux"), kernel::vmlinux(&packed).context("Debian's kernel")?, 0o644)?;
+    files::write(
+        &dir.join("vmlinux"),
+        kernel::vmlinux(&packed).context("Debian's kernel")?,
+        0o644,
+    )?;
     files::write(&dir.join("vmlinuz"), packed, 0o644)?;
 
     let gz = only(&boot, |name| name.starts_with("xen-") && name.ends_with(".gz"))?;
     let mut xen = Vec::new();
-    flate2::read::GzDecoder::new(fs::File::open(gz)?).read_to_end(&mut xen).context("cannot unpack the hypervisor")?;
+    flate2::read::GzDecoder::new(fs::File::open(gz)?)
+        .read_to_end(&mut xen)
+        .context("cannot unpack the hypervisor")?;
     files::write(&dir.join("xen"), xen, 0o644)?;
 
     let version = only(&parts.path().join("usr/lib/modules"), |_| true)?;
@@ -171,8 +183,8 @@ fn only(dir: &Path, wanted: impl Fn(&str) -> bool) -> Result<PathBuf> {
     found.pop().context("no file")
 }
 
-/// Makes the file system. Its files have many owners: who is not root makes it in a user namespace, where there can be no
-/// device nodes, and the host mounts its own /dev anyway.
+/// Makes the file system. Its files have many owners: who is not root makes it in a user namespace,
+/// where there can be no device nodes, and the host mounts its own /dev anyway.
 fn make_disk(tar: &Path, dir: &Path) -> Result<()> {
     const SCRIPT: &str = r#"set -e
         cd "$1"
@@ -189,7 +201,12 @@ fn make_disk(tar: &Path, dir: &Path) -> Result<()> {
     } else {
         Tool::tied("unshare").args(["--map-root-user", "--map-auto", "sh"])
     };
-    tool.args(["-c", SCRIPT, "make-disk"]).arg(dir).arg(tar).arg(DISK_SIZE).env("PATH", sbin_path()).log_on_failure()
+    tool.args(["-c", SCRIPT, "make-disk"])
+        .arg(dir)
+        .arg(tar)
+        .arg(DISK_SIZE)
+        .env("PATH", sbin_path())
+        .log_on_failure()
 }
 
 /// The search path with the folders that Debian keeps off a user's.

@@ -1,4 +1,5 @@
-//! The first file system of the lab host: a busybox, the modules that reach the disks, and our init (`xtask/lab/initramfs-init`).
+//! The first file system of the lab host: a busybox, the modules that reach the disks, and our init
+//! (`xtask/lab/initramfs-init`).
 
 use std::fs;
 use std::path::Path;
@@ -9,7 +10,8 @@ use super::cpio::Archive;
 use super::modules::Dependencies;
 use crate::files;
 
-/// What it takes to mount an ext4 file system on a virtio disk. ext4 asks for crc32c by its algorithm's name, not by a dependency.
+/// What it takes to mount an ext4 file system on a virtio disk. ext4 asks for crc32c by its
+/// algorithm's name, not by a dependency.
 pub(crate) const MODULES: &[&str] = &["virtio_pci", "virtio_blk", "crc32c_generic", "ext4"];
 
 /// The busybox commands that init calls.
@@ -18,13 +20,16 @@ const APPLETS: &[&str] = &["sh", "mount", "insmod", "cpio", "switch_root", "powe
 /// Debian's busybox that needs no libraries, from the package busybox-static.
 pub(crate) const BUSYBOX: &str = "/bin/busybox";
 
-/// The devices of a Linux guest, and a file system for its disk. Debian's kernel has them as modules.
-pub(crate) const GUEST_MODULES: &[&str] = &["xen_netfront", "xen_blkfront", "crc32c_generic", "ext4"];
+/// The devices of a Linux guest, and a file system for its disk. Debian's kernel has them as
+/// modules.
+pub(crate) const GUEST_MODULES: &[&str] =
+    &["xen_netfront", "xen_blkfront", "crc32c_generic", "ext4"];
 
-/// Copies the modules of `wanted` and those that they need from `version`, a folder /lib/modules/VERSION, to `to`.
-/// Returns their files' names in the order in which they load.
+/// Copies the modules of `wanted` and those that they need from `version`, a folder
+/// /lib/modules/VERSION, to `to`. Returns their files' names in the order in which they load.
 pub(crate) fn collect_modules(version: &Path, wanted: &[&str], to: &Path) -> Result<Vec<String>> {
-    let text = fs::read_to_string(version.join("modules.dep")).context("the kernel package has no modules.dep")?;
+    let text = fs::read_to_string(version.join("modules.dep"))
+        .context("the kernel package has no modules.dep")?;
     let mut names = Vec::new();
     for file in Dependencies::parse(&text).load_order(wanted)? {
         let name = file.rsplit('/').next().unwrap_or(file);
@@ -37,7 +42,11 @@ pub(crate) fn collect_modules(version: &Path, wanted: &[&str], to: &Path) -> Res
 /// The archive, uncompressed: unpacking is dear where the host is emulated.
 pub(crate) fn build(modules: Option<&Path>, init: &Path) -> Result<Vec<u8>> {
     let mut archive = busybox(APPLETS)?;
-    archive.file("init", 0o755, &fs::read(init).with_context(|| format!("cannot read {}", init.display()))?)?;
+    archive.file(
+        "init",
+        0o755,
+        &fs::read(init).with_context(|| format!("cannot read {}", init.display()))?,
+    )?;
     for dir in ["dev", "root"] {
         archive.dir(dir)?;
     }
@@ -52,7 +61,8 @@ pub(crate) fn build(modules: Option<&Path>, init: &Path) -> Result<Vec<u8>> {
 /// An archive with busybox as /bin/busybox, and a link to it for each of `applets`.
 pub(crate) fn busybox(applets: &[&str]) -> Result<Archive> {
     let mut archive = Archive::default();
-    let busybox = fs::read(BUSYBOX).with_context(|| format!("cannot read {BUSYBOX} (package busybox-static)"))?;
+    let busybox = fs::read(BUSYBOX)
+        .with_context(|| format!("cannot read {BUSYBOX} (package busybox-static)"))?;
     archive.file("bin/busybox", 0o755, &busybox)?;
     for applet in applets {
         archive.symlink(&format!("bin/{applet}"), "busybox")?;

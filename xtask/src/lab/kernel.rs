@@ -1,7 +1,8 @@
 //! Gets the uncompressed kernel out of a bzImage.
 //!
-//! An emulated processor takes seconds to decompress a kernel, and the host's takes a blink. The place of the payload is in the setup header
-//! (Documentation/x86/boot.rst, "payload_offset" and "payload_length", protocol 2.08 and later).
+//! An emulated processor takes seconds to decompress a kernel, and the host's takes a blink. The
+//! place of the payload is in the setup header (Documentation/x86/boot.rst, "payload_offset" and
+//! "payload_length", protocol 2.08 and later).
 
 use std::io::Read;
 
@@ -25,7 +26,10 @@ pub(crate) fn vmlinux(image: &[u8]) -> Result<Vec<u8>> {
 
 /// Where the compressed kernel lies in `image`.
 fn payload(image: &[u8]) -> Result<&[u8]> {
-    ensure!(image.get(0x202..0x206) == Some(b"HdrS".as_slice()), "not a Linux bzImage: no setup header");
+    ensure!(
+        image.get(0x202..0x206) == Some(b"HdrS".as_slice()),
+        "not a Linux bzImage: no setup header"
+    );
     let version = u16::from_le_bytes([byte(image, 0x206)?, byte(image, 0x207)?]);
     ensure!(version >= 0x208, "the boot protocol {version:#x} does not say where the payload is");
     // A count of zero means four, for the sake of very old kernels.
@@ -46,19 +50,25 @@ fn byte(image: &[u8], at: usize) -> Result<u8> {
 }
 
 fn word(image: &[u8], at: usize) -> Result<usize> {
-    let bytes = [byte(image, at)?, byte(image, at + 1)?, byte(image, at + 2)?, byte(image, at + 3)?];
+    let bytes =
+        [byte(image, at)?, byte(image, at + 1)?, byte(image, at + 2)?, byte(image, at + 3)?];
     Ok(usize::try_from(u32::from_le_bytes(bytes))?)
 }
 
 fn decompress(payload: &[u8]) -> Result<Vec<u8>> {
-    // The kernel's build appends the unpacked size to most formats, so each decoder has to stop by itself.
+    // The kernel's build appends the unpacked size to most formats, so each decoder has to stop by
+    // itself.
     let mut kernel = Vec::new();
     if payload.starts_with(ELF) {
         kernel.extend_from_slice(payload);
     } else if payload.starts_with(GZIP) {
-        flate2::bufread::GzDecoder::new(payload).read_to_end(&mut kernel).context("bad gzip payload")?;
+        flate2::bufread::GzDecoder::new(payload)
+            .read_to_end(&mut kernel)
+            .context("bad gzip payload")?;
     } else if payload.starts_with(XZ) {
-        liblzma::bufread::XzDecoder::new(payload).read_to_end(&mut kernel).context("bad xz payload")?;
+        liblzma::bufread::XzDecoder::new(payload)
+            .read_to_end(&mut kernel)
+            .context("bad xz payload")?;
     } else if payload.starts_with(ZSTD) {
         zstd::stream::read::Decoder::with_buffer(payload)?
             .single_frame()
@@ -75,7 +85,8 @@ fn decompress(payload: &[u8]) -> Result<Vec<u8>> {
     Ok(kernel)
 }
 
-/// The legacy LZ4 format: blocks, each after its packed size, and then the appended unpacked size of the whole.
+/// The legacy LZ4 format: blocks, each after its packed size, and then the appended unpacked size
+/// of the whole.
 fn unpack_lz4(mut blocks: &[u8]) -> Result<Vec<u8>> {
     let mut kernel = Vec::new();
     while blocks.len() > 4 {
@@ -118,7 +129,8 @@ mod tests {
         let mut xz = liblzma::write::XzEncoder::new(Vec::new(), 1);
         xz.write_all(&kernel()).unwrap();
         let block = lz4_flex::block::compress(&kernel());
-        let lz4 = [super::LZ4_LEGACY, &u32::try_from(block.len()).unwrap().to_le_bytes(), &block].concat();
+        let lz4 = [super::LZ4_LEGACY, &u32::try_from(block.len()).unwrap().to_le_bytes(), &block]
+            .concat();
         let zstd = zstd::encode_all(kernel().as_slice(), 1).unwrap();
         for packed in [
             gzip.finish().unwrap(),

@@ -1,7 +1,9 @@
 //! The lab: a real Xen host in QEMU's software emulation, with our software in its dom0.
 //!
-//! [`image`] is Debian with Xen, the same for every host; [`boot`] adds what the planes do not share; [`payload`] is what one run puts on top; [`qemu`] is the machine, and [`session`] its
-//! life. In dom0 an agent (`xtask/lab/root/usr/lib/lightvm-lab/agent`) does the job and talks to us over virtio ports.
+//! [`image`] is Debian with Xen, the same for every host; [`boot`] adds what the planes do not
+//! share; [`payload`] is what one run puts on top; [`qemu`] is the machine, and [`session`] its
+//! life. In dom0 an agent (`xtask/lab/root/usr/lib/lightvm-lab/agent`) does the job and talks to us
+//! over virtio ports.
 
 pub(crate) mod boot;
 mod console;
@@ -36,7 +38,8 @@ use crate::{deps, files};
 /// What `lab run` waits for when nobody says how long.
 const SCRIPT_TIMEOUT: u64 = 600;
 
-/// Runs `script` in the dom0 of a fresh host, with our own stdout and stderr, and returns its status.
+/// Runs `script` in the dom0 of a fresh host, with our own stdout and stderr, and returns its
+/// status.
 pub(crate) fn run(options: &Options, script: &str) -> Result<i32> {
     run_to(options, script, &mut stdout())
 }
@@ -57,7 +60,8 @@ pub(crate) fn shell_after(options: &Options, script: &str) -> Result<i32> {
     open_shell(options, Some(script))
 }
 
-/// What two hosts have in common if the same programs behave in the same way on them: what they boot, our software, and how the machine is set up.
+/// What two hosts have in common if the same programs behave in the same way on them: what they
+/// boot, our software, and how the machine is set up.
 pub(crate) fn fingerprint(host: &Options) -> Result<Key> {
     let boot = Boot::of(host)?;
     let this = std::env::current_exe().context("cannot find this program")?;
@@ -105,10 +109,13 @@ fn start(options: &Options, job: &Job<'_>, output: &mut dyn Write) -> Result<i32
     Ok(status)
 }
 
-/// A folder for one host's sockets and disks, and the lock that shows that it is in use. What killed runs left is removed.
+/// A folder for one host's sockets and disks, and the lock that shows that it is in use. What
+/// killed runs left is removed.
 fn run_dir() -> Result<(TempDir, File)> {
     const PREFIX: &str = "lightvm-lab-";
-    let named = |path: &Path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(PREFIX));
+    let named = |path: &Path| {
+        path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(PREFIX))
+    };
     for path in files::sorted_dir(&std::env::temp_dir())?.iter().filter(|path| named(path)) {
         // A folder without the file is one that is being made just now, or somebody else's.
         if File::open(path.join("lock")).is_ok_and(|lock| lock.try_lock().is_ok()) {
@@ -141,7 +148,8 @@ fn copy_out(options: &Options, tar: &Path, dir: &Path) -> Result<()> {
     for out in &options.outs {
         let found = root.join(out.dom0.strip_prefix("/")?);
         if fs::symlink_metadata(&found).is_ok() {
-            files::copy_tree(&found, &out.host).with_context(|| format!("cannot copy out {}", out.dom0.display()))?;
+            files::copy_tree(&found, &out.host)
+                .with_context(|| format!("cannot copy out {}", out.dom0.display()))?;
         } else {
             missing.push(out.dom0.display().to_string());
         }

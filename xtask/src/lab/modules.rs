@@ -23,13 +23,17 @@ impl<'a> Dependencies<'a> {
         Dependencies { by_name, needs }
     }
 
-    /// The files of `wanted` and of all that they need, each after those that it needs itself. A name that is no module's is an error:
-    /// what is built into the kernel does not belong in the list.
+    /// The files of `wanted` and of all that they need, each after those that it needs itself. A
+    /// name that is no module's is an error: what is built into the kernel does not belong in
+    /// the list.
     pub(crate) fn load_order(&self, wanted: &[&str]) -> Result<Vec<&'a str>> {
         let mut order = Vec::new();
         for name in wanted {
             let file = self.by_name.get(&name.replace('-', "_"));
-            self.visit(file.with_context(|| format!("the kernel has no module {name}"))?, &mut order);
+            self.visit(
+                file.with_context(|| format!("the kernel has no module {name}"))?,
+                &mut order,
+            );
         }
         Ok(order)
     }
@@ -81,6 +85,8 @@ mod tests {
 
     #[test]
     fn an_unknown_module_is_named() {
-        assert!(Dependencies::parse(DEP).load_order(&["zfs"]).unwrap_err().to_string().contains("zfs"));
+        assert!(
+            Dependencies::parse(DEP).load_order(&["zfs"]).unwrap_err().to_string().contains("zfs")
+        );
     }
 }

@@ -34,16 +34,18 @@ pub(crate) struct Options {
     #[arg(long, value_enum, default_value = "xenstore")]
     pub(crate) plane: Plane,
 
-    /// Have xenstored and xenconsoled run on a host of the plane noxs, too: for guests of both planes. Without
-    /// `chaos create --plane noxs` a guest there is a Xenstore guest
+    /// Have xenstored and xenconsoled run on a host of the plane noxs, too: for guests of both
+    /// planes. Without `chaos create --plane noxs` a guest there is a Xenstore guest
     #[arg(long)]
     pub(crate) with_xenstored: bool,
 
-    /// On a host of the plane noxs, a kernel of dom0 that watches its locks and its memory: many times slower
+    /// On a host of the plane noxs, a kernel of dom0 that watches its locks and its memory: many
+    /// times slower
     #[arg(long)]
     pub(crate) debug_kernel: bool,
 
-    /// Count instructions instead of time: one is one nanosecond, and two runs agree. Slower by the clock on the wall
+    /// Count instructions instead of time: one is one nanosecond, and two runs agree. Slower by
+    /// the clock on the wall
     #[arg(long)]
     pub(crate) icount: bool,
 
@@ -55,11 +57,13 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub(crate) cpus: u32,
 
-    /// Give up after this long, counted from power-on [default: 600 for a script, none for a shell]
+    /// Give up after this long, counted from power-on [default: 600 for a script, none for a
+    /// shell]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) timeout: Option<u64>,
 
-    /// Copy a file or a folder into dom0 before anything runs (may repeat). A DOM0 that ends in / keeps the name
+    /// Copy a file or a folder into dom0 before anything runs (may repeat). A DOM0 that ends in /
+    /// keeps the name
     #[arg(long = "file", value_name = "HOST:DOM0", value_parser = parse_in)]
     pub(crate) files: Vec<FileIn>,
 
@@ -86,12 +90,14 @@ impl Options {
         self.with_xenstored || self.plane == Plane::Xenstore
     }
 
-    /// How much memory dom0 gets, in MiB; the rest is the guests'. A quarter does for the tools of a thousand guests.
+    /// How much memory dom0 gets, in MiB; the rest is the guests'. A quarter does for the tools of
+    /// a thousand guests.
     pub(crate) fn dom0_memory(&self) -> u32 {
         (self.memory / 4).clamp(512, 1536)
     }
 
-    /// How long the host may take until it answers. Generous: the machine may be building something else meanwhile.
+    /// How long the host may take until it answers. Generous: the machine may be building something
+    /// else meanwhile.
     pub(crate) fn boot_limit(&self) -> Duration {
         Duration::from_secs(if self.icount || self.debug_kernel { 900 } else { 300 })
     }
@@ -121,7 +127,9 @@ fn parse_in(text: &str) -> Result<FileIn> {
     let host = PathBuf::from(host);
     let mut target = dom0_path(dom0)?;
     if dom0.ends_with('/') {
-        target.push(host.file_name().with_context(|| format!("{} has no name to keep", host.display()))?);
+        target.push(
+            host.file_name().with_context(|| format!("{} has no name to keep", host.display()))?,
+        );
     }
     ensure!(host.exists(), "{} does not exist", host.display());
     Ok(FileIn { host, dom0: target })
@@ -135,8 +143,12 @@ fn parse_out(text: &str) -> Result<FileOut> {
 
 fn dom0_path(text: &str) -> Result<PathBuf> {
     let path = PathBuf::from(text);
-    let plain = path.components().skip(1).all(|part| matches!(part, std::path::Component::Normal(_)));
-    ensure!(path.is_absolute() && plain, "the path in dom0 must begin with / and have no ..: {text:?}");
+    let plain =
+        path.components().skip(1).all(|part| matches!(part, std::path::Component::Normal(_)));
+    ensure!(
+        path.is_absolute() && plain,
+        "the path in dom0 must begin with / and have no ..: {text:?}"
+    );
     Ok(path)
 }
 
@@ -149,7 +161,10 @@ mod tests {
     #[test]
     fn a_folder_as_target_keeps_the_name() {
         let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
-        assert_eq!(parse_in(&format!("{manifest}:/root/")).unwrap().dom0, Path::new("/root/Cargo.toml"));
+        assert_eq!(
+            parse_in(&format!("{manifest}:/root/")).unwrap().dom0,
+            Path::new("/root/Cargo.toml")
+        );
         assert_eq!(parse_in(&format!("{manifest}:/root/x")).unwrap().dom0, Path::new("/root/x"));
     }
 

@@ -1,7 +1,9 @@
-//! What dom0 gets on top of the image, anew for each run: the lab's own configuration (`xtask/lab/root`), our software and guests, the session.
+//! What dom0 gets on top of the image, anew for each run: the lab's own configuration
+//! (`xtask/lab/root`), our software and guests, the session.
 //!
-//! The archive is a cpio on a disk of its own; the initramfs lays it over the root file system before systemd starts. What a user copies in is
-//! a tar on another disk, and the agent unpacks it once the host is up, since systemd empties /tmp and mounts /run on its way.
+//! The archive is a cpio on a disk of its own; the initramfs lays it over the root file system
+//! before systemd starts. What a user copies in is a tar on another disk, and the agent unpacks it
+//! once the host is up, since systemd empties /tmp and mounts /run on its way.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -34,7 +36,13 @@ pub(crate) enum Job<'a> {
 }
 
 /// Builds our software, and writes the archive to `dir`.
-pub(crate) fn build(dir: &Path, options: &Options, boot: &Boot, job: &Job<'_>, mark: &str) -> Result<PathBuf> {
+pub(crate) fn build(
+    dir: &Path,
+    options: &Options,
+    boot: &Boot,
+    job: &Job<'_>,
+    mark: &str,
+) -> Result<PathBuf> {
     let root = dir.join("payload.d");
     software(&root, options.bare, boot)?;
     if !options.xenstored() {
@@ -72,7 +80,8 @@ fn software(root: &Path, bare: bool, boot: &Boot) -> Result<()> {
         // The kernel has everything built in.
         fs::remove_file(root.join("etc/modules-load.d/lightvm-lab.conf"))?;
     }
-    // A fixed identity: with none, systemd takes the boot for the first one and sets up every unit anew.
+    // A fixed identity: with none, systemd takes the boot for the first one and sets up every unit
+    // anew.
     files::write(&root.join("etc/machine-id"), "11921192119211921192119211921192\n", 0o444)?;
     files::write(&root.join("etc/hostname"), "lab\n", 0o644)?;
     files::write(&root.join("etc/hosts"), "127.0.0.1 localhost lab\n", 0o644)?;
@@ -112,9 +121,11 @@ pub(crate) fn user_files(dir: &Path, options: &Options) -> Result<Option<PathBuf
     Ok(Some(path))
 }
 
-/// Turns off what `list` names: a link to /dev/null in `place` stands before what Debian has of the same name.
+/// Turns off what `list` names: a link to /dev/null in `place` stands before what Debian has of the
+/// same name.
 fn mask(list: &Path, place: &Path) -> Result<()> {
-    let text = fs::read_to_string(list).with_context(|| format!("cannot read {}", list.display()))?;
+    let text =
+        fs::read_to_string(list).with_context(|| format!("cannot read {}", list.display()))?;
     for name in text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
         files::link(Path::new("/dev/null"), &place.join(name))?;
     }
@@ -133,7 +144,10 @@ fn write_session(lab: &Path, options: &Options, job: &Job<'_>, mark: &str) -> Re
             if let Some(script) = first {
                 files::write(&lab.join("script"), format!("{script}\n"), 0o755)?;
             }
-            session.push_str(&format!("mode=shell rows={rows} columns={columns} term={}\n", quote(term)));
+            session.push_str(&format!(
+                "mode=shell rows={rows} columns={columns} term={}\n",
+                quote(term)
+            ));
         }
     }
     if !options.files.is_empty() {
@@ -143,7 +157,9 @@ fn write_session(lab: &Path, options: &Options, job: &Job<'_>, mark: &str) -> Re
         session.push_str(&format!("outs={}\n", quote(&format!("/{LAB}/outs"))));
         let mut names = String::new();
         for out in &options.outs {
-            names.push_str(out.dom0.strip_prefix("/")?.to_str().context("a path in dom0 is not UTF-8")?);
+            names.push_str(
+                out.dom0.strip_prefix("/")?.to_str().context("a path in dom0 is not UTF-8")?,
+            );
             names.push('\n');
         }
         files::write(&lab.join("outs"), names, 0o644)?;

@@ -11,8 +11,9 @@ use super::options::{Options, Plane};
 use crate::files;
 use crate::run::tied_command;
 
-/// Without SMAP, since a PV dom0 dies of it in QEMU 7.2; without RDTSCP, which breaks PVH guests there; without XSAVE, and
-/// so without AVX, since registers are known to leak between domains in its emulation; the others are merely dear.
+/// Without SMAP, since a PV dom0 dies of it in QEMU 7.2; without RDTSCP, which breaks PVH guests
+/// there; without XSAVE, and so without AVX, since registers are known to leak between domains in
+/// its emulation; the others are merely dear.
 const CPU: &str = "max,-smap,-pku,-la57,-rdtscp,-xsave";
 
 /// The ports between the agent in dom0 and us: virtio-serial ports, each a socket named after it.
@@ -46,13 +47,18 @@ impl Machine<'_> {
     /// Makes the socket `name`, which QEMU connects to when it starts.
     pub(crate) fn listen(&self, name: &str) -> Result<UnixListener> {
         let path = self.dir.join(name);
-        UnixListener::bind(&path).with_context(|| format!("cannot make the socket {}", path.display()))
+        UnixListener::bind(&path)
+            .with_context(|| format!("cannot make the socket {}", path.display()))
     }
 
     /// Powers the machine on. Every socket has to exist.
     pub(crate) fn start(&self) -> Result<Qemu> {
         // Short names in QEMU's own folder: a path with a space or a comma would be cut in -initrd.
-        for (name, path) in [("xen", &self.boot.xen), ("vmlinux", &self.boot.kernel), ("initramfs", &self.initramfs)] {
+        for (name, path) in [
+            ("xen", &self.boot.xen),
+            ("vmlinux", &self.boot.kernel),
+            ("initramfs", &self.initramfs),
+        ] {
             files::link(path, &self.dir.join(name))?;
         }
         let log = self.dir.join("qemu.log");
@@ -88,7 +94,9 @@ impl Machine<'_> {
             ));
         }
         if self.shell {
-            add("-chardev socket,id=tty,path=tty -device virtconsole,chardev=tty,name=org.lightvm.tty");
+            add(
+                "-chardev socket,id=tty,path=tty -device virtconsole,chardev=tty,name=org.lightvm.tty",
+            );
         }
         args.extend([
             "-append".to_owned(),
@@ -106,11 +114,13 @@ impl Machine<'_> {
 
     fn xen_args(&self) -> String {
         let memory = self.options.dom0_memory();
-        // bootscrub=0: a host that is still scrubbing its memory takes processor time from dom0, and guests' memory comes
-        // at changing prices.
-        // dom0_max_vcpus=1: QEMU leaves its processor loop, under its one big lock, for each PAUSE of a guest. Two busy
-        // virtual processors of dom0 spin for Xen's scheduler lock most of the time, and cost twice the processor time.
-        // sched_credit2_migrate_resist=0: with two processors Debian's hypervisor may leave dom0 waiting beside an idle one. Ours is patched.
+        // bootscrub=0: a host that is still scrubbing its memory takes processor time from dom0,
+        // and guests' memory comes at changing prices.
+        // dom0_max_vcpus=1: QEMU leaves its processor loop, under its one big lock, for each PAUSE
+        // of a guest. Two busy virtual processors of dom0 spin for Xen's scheduler lock
+        // most of the time, and cost twice the processor time.
+        // sched_credit2_migrate_resist=0: with two processors Debian's hypervisor may leave dom0
+        // waiting beside an idle one. Ours is patched.
         let workaround = match self.options.plane {
             Plane::Xenstore => "sched_credit2_migrate_resist=0 ",
             Plane::Noxs => "",
@@ -125,7 +135,9 @@ impl Machine<'_> {
         let more = &self.options.dom0_args;
         // What is a module of Debian's kernel has its options in /etc/modprobe.d.
         let builtin = if self.boot.modules.is_none() { " xen_netback.max_queues=4" } else { "" };
-        format!("console=hvc0 quiet systemd.show_status=error systemd.getty_auto=no cryptomgr.notests{builtin} {more}")
+        format!(
+            "console=hvc0 quiet systemd.show_status=error systemd.getty_auto=no cryptomgr.notests{builtin} {more}"
+        )
     }
 }
 

@@ -6,7 +6,8 @@
 //!      +--------------------+------ panic, silence, timeout, signal, QEMU gone: Failure
 //! ```
 //!
-//! One loop takes the events of all sockets, signals and keys in the order of their arrival; each source has a thread that only reads.
+//! One loop takes the events of all sockets, signals and keys in the order of their arrival; each
+//! source has a thread that only reads.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -28,7 +29,8 @@ use super::tty;
 /// How long a dying host may go on talking: the stack trace comes after the panic.
 const LAST_WORDS: Duration = Duration::from_secs(8);
 
-/// How often dom0 is asked whether it lives, and how long it may take to answer. A dom0 that swaps or is starved of its processors is slow.
+/// How often dom0 is asked whether it lives, and how long it may take to answer. A dom0 that swaps
+/// or is starved of its processors is slow.
 const PING_EVERY: Duration = Duration::from_secs(10);
 const PING_LIMIT: Duration = Duration::from_secs(120);
 
@@ -163,7 +165,8 @@ impl Session<'_> {
             }
             Event::Signal(number) => Err(Failure::interrupted(number).into()),
             Event::Typed(bytes) => {
-                // A terminal that dom0 does not read is like a hung line: nothing more can be done about it here.
+                // A terminal that dom0 does not read is like a hung line: nothing more can be done
+                // about it here.
                 let _ = self.tty.as_mut().map(|tty| tty.write_all(&bytes));
                 Ok(())
             }
@@ -192,7 +195,9 @@ impl Session<'_> {
             match line.split_once(' ') {
                 None if line == "ready" => self.is_ready()?,
                 Some(("exit", status)) => {
-                    let status = status.parse().with_context(|| format!("the agent reports the status {status:?}"))?;
+                    let status = status
+                        .parse()
+                        .with_context(|| format!("the agent reports the status {status:?}"))?;
                     self.status = Some((status, Instant::now()));
                 }
                 _ => {}
@@ -246,7 +251,11 @@ impl Session<'_> {
         let options = self.machine.options;
         let elapsed = self.start.elapsed();
         if options.timeout.is_some_and(|limit| elapsed > Duration::from_secs(limit)) {
-            return Err(self.failure(&format!("timed out after {} s {}", elapsed.as_secs(), self.stage())));
+            return Err(self.failure(&format!(
+                "timed out after {} s {}",
+                elapsed.as_secs(),
+                self.stage()
+            )));
         }
         match (self.ready, self.status) {
             (None, _) if elapsed > options.boot_limit() => {
@@ -264,7 +273,11 @@ impl Session<'_> {
     fn ping(&mut self) -> Result<()> {
         let silent = self.heard.elapsed();
         if silent > PING_LIMIT {
-            return Err(self.failure(&format!("dom0 hung: no answer for {} s {}", silent.as_secs(), self.stage())));
+            return Err(self.failure(&format!(
+                "dom0 hung: no answer for {} s {}",
+                silent.as_secs(),
+                self.stage()
+            )));
         }
         if self.asked.elapsed() > PING_EVERY {
             self.asked = Instant::now();
@@ -331,8 +344,8 @@ fn read_socket(name: &'static str, listener: UnixListener, events: SyncSender<Ev
 }
 
 fn read_signals(events: SyncSender<Event>) -> Result<()> {
-    let mut signals =
-        signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP, SIGWINCH]).context("cannot catch signals")?;
+    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP, SIGWINCH])
+        .context("cannot catch signals")?;
     thread::spawn(move || {
         for signal in &mut signals {
             if events.send(Event::Signal(signal)).is_err() {

@@ -1,6 +1,7 @@
 //! The end of a byte stream that others may go on writing to.
 //!
-//! A port of the lab host never ends while the host lives, so the agent writes a mark behind the last byte that counts.
+//! A port of the lab host never ends while the host lives, so the agent writes a mark behind the
+//! last byte that counts.
 
 /// What was read so far and is not passed on yet.
 #[derive(Debug)]
@@ -15,7 +16,8 @@ impl Marked {
         Marked { mark: mark.to_vec(), pending: Vec::new(), ended: false }
     }
 
-    /// Takes `bytes` and returns what can be passed on: all that comes before the mark and cannot be its beginning.
+    /// Takes `bytes` and returns what can be passed on: all that comes before the mark and cannot
+    /// be its beginning.
     pub(crate) fn feed(&mut self, bytes: &[u8]) -> Vec<u8> {
         if self.ended {
             return Vec::new();
@@ -28,7 +30,10 @@ impl Marked {
             return std::mem::take(&mut self.pending);
         }
         let longest = self.mark.len().saturating_sub(1).min(self.pending.len());
-        let held = (0..=longest).rev().find(|&length| self.pending.ends_with(&self.mark[..length])).unwrap_or(0);
+        let held = (0..=longest)
+            .rev()
+            .find(|&length| self.pending.ends_with(&self.mark[..length]))
+            .unwrap_or(0);
         let rest = self.pending.split_off(self.pending.len() - held);
         std::mem::replace(&mut self.pending, rest)
     }

@@ -29,7 +29,8 @@ impl Raw {
         let before = termios::tcgetattr(&input).context("cannot read the terminal's settings")?;
         let mut raw = before.clone();
         termios::cfmakeraw(&mut raw);
-        termios::tcsetattr(&input, SetArg::TCSADRAIN, &raw).context("cannot change the terminal's settings")?;
+        termios::tcsetattr(&input, SetArg::TCSADRAIN, &raw)
+            .context("cannot change the terminal's settings")?;
         Ok(Raw { input, before: Some(before) })
     }
 }
@@ -61,7 +62,8 @@ pub(crate) fn read_keys(events: SyncSender<Event>) {
                 Ok(count) if buffer[..count].contains(&ESCAPE) => Event::Escape,
                 Ok(count) => Event::Typed(buffer[..count].to_vec()),
             };
-            let last = matches!(&event, Event::Typed(bytes) if bytes == &[4]) && !stdin().is_terminal();
+            let last =
+                matches!(&event, Event::Typed(bytes) if bytes == &[4]) && !stdin().is_terminal();
             if events.send(event).is_err() || last {
                 break;
             }

@@ -1,4 +1,5 @@
-//! What looks at NoXS from outside of our software: `nx`, the program in C that tries the kernel's series.
+//! What looks at NoXS from outside of our software: `nx`, the program in C that tries the kernel's
+//! series.
 
 use std::path::Path;
 
@@ -10,7 +11,8 @@ use crate::run::Tool;
 /// Where dom0 has it.
 const PLACE: &str = "usr/lib/lightvm-lab/nx";
 
-/// Builds it below `root`, the root of dom0. It is linked with Xen's libraries, which dom0 has for xl.
+/// Builds it below `root`, the root of dom0. It is linked with Xen's libraries, which dom0 has for
+/// xl.
 pub(super) fn install(root: &Path) -> Result<()> {
     let workspace = files::workspace()?;
     let to = root.join(PLACE);

@@ -9,10 +9,20 @@ use super::series::Project;
 use crate::run::Tool;
 
 /// What Xen's and Linux's builds need.
-pub(super) const PACKAGES: &[&str] =
-    &["bc", "binutils", "bison", "flex", "gcc", "libelf-dev", "libssl-dev", "make", "python3-minimal"];
+pub(super) const PACKAGES: &[&str] = &[
+    "bc",
+    "binutils",
+    "bison",
+    "flex",
+    "gcc",
+    "libelf-dev",
+    "libssl-dev",
+    "make",
+    "python3-minimal",
+];
 
-/// Builds the hypervisor in the folder `out`, with Debian's configuration and the feature on or off.
+/// Builds the hypervisor in the folder `out`, with Debian's configuration and the feature on or
+/// off.
 pub(super) fn xen(tree: &Path, out: &Path, feature: bool) -> Result<()> {
     fs::create_dir_all(out)?;
     let run = |target: &str| {
@@ -27,7 +37,8 @@ pub(super) fn xen(tree: &Path, out: &Path, feature: bool) -> Result<()> {
     let known = fs::read_to_string(&config).unwrap_or_default();
     if known.is_empty() || (Project::Xen.has_switch(tree)? && !known.contains("CONFIG_NOXS")) {
         let debians = tree.join("debian/xen-kconfig");
-        let mut text = fs::read_to_string(&debians).with_context(|| format!("cannot read {}", debians.display()))?;
+        let mut text = fs::read_to_string(&debians)
+            .with_context(|| format!("cannot read {}", debians.display()))?;
         text.push_str(if feature { "CONFIG_NOXS=y\n" } else { "# CONFIG_NOXS is not set\n" });
         fs::write(&config, text)?;
         run("olddefconfig")?;
@@ -42,7 +53,8 @@ pub(super) enum Rest {
     Default,
 }
 
-/// Configures the kernel in the folder `out`: with what `fragments` set, of which the first may be a whole configuration.
+/// Configures the kernel in the folder `out`: with what `fragments` set, of which the first may be
+/// a whole configuration.
 pub(super) fn configure(tree: &Path, out: &Path, fragments: &[PathBuf], rest: Rest) -> Result<()> {
     fs::create_dir_all(out)?;
     let merge = Tool::new("scripts/kconfig/merge_config.sh").arg(match rest {
@@ -58,7 +70,8 @@ pub(super) fn kernel(tree: &Path, out: &Path, targets: &[&str]) -> Result<()> {
     make(tree).arg(format!("O={}", out.display())).args(targets).log_on_failure()
 }
 
-/// make in `tree`, with as many jobs as there are processors, and nothing of this machine in what it makes.
+/// make in `tree`, with as many jobs as there are processors, and nothing of this machine in what
+/// it makes.
 fn make(tree: &Path) -> Tool {
     let jobs = std::thread::available_parallelism().map_or(1, usize::from);
     let place = tree.parent().unwrap_or(tree);

@@ -39,7 +39,9 @@ impl Kernel {
     pub(super) fn fragments(self) -> &'static [&'static str] {
         match self {
             Kernel::Host => &["base.config", "dom0.config", "debian.config", "noxs.config"],
-            Kernel::Debug => &["base.config", "dom0.config", "debian.config", "noxs.config", "debug.config"],
+            Kernel::Debug => {
+                &["base.config", "dom0.config", "debian.config", "noxs.config", "debug.config"]
+            }
             Kernel::Tinyx => &["base.config", "tinyx.config"],
         }
     }
@@ -50,7 +52,9 @@ pub(crate) fn hypervisor() -> Result<PathBuf> {
     let root = files::workspace()?;
     let series = series::latest(&root, Project::Xen)?;
     let entry = cache::entry("hypervisor-noxs", &key(&series, &[])?, |place| {
-        let step = Step::start("building the patched hypervisor (once, about ninety seconds on two processors)");
+        let step = Step::start(
+            "building the patched hypervisor (once, about ninety seconds on two processors)",
+        );
         let tree = prepare(&series, place, &[])?;
         let out = place.join("build");
         build::xen(&tree, &out, true)?;
@@ -74,12 +78,18 @@ pub(crate) fn kernel(kernel: Kernel) -> Result<PathBuf> {
     let inputs: Vec<PathBuf> = extra.iter().chain(&fragments).cloned().collect();
     let name = kernel.name();
     let entry = cache::entry(name, &key(&series, &inputs)?, |place| {
-        let step = Step::start(format!("building the kernel {name} (once, six to nine minutes on two processors)"));
+        let step = Step::start(format!(
+            "building the kernel {name} (once, six to nine minutes on two processors)"
+        ));
         let tree = prepare(&series, place, &extra)?;
         let out = place.join("build");
         build::configure(&tree, &out, &fragments, build::Rest::Off)?;
         build::kernel(&tree, &out, &["vmlinux"])?;
-        Tool::new("strip").arg("-o").arg(place.join("vmlinux")).arg(out.join("vmlinux")).log_on_failure()?;
+        Tool::new("strip")
+            .arg("-o")
+            .arg(place.join("vmlinux"))
+            .arg(out.join("vmlinux"))
+            .log_on_failure()?;
         files::install(&out.join(".config"), &place.join("config"), 0o644)?;
         fs::remove_dir_all(tree)?;
         fs::remove_dir_all(out)?;
@@ -92,9 +102,14 @@ pub(crate) fn kernel(kernel: Kernel) -> Result<PathBuf> {
 /// All that a build of `series` depends on: its patches, and `inputs`.
 fn key(series: &Series, inputs: &[PathBuf]) -> Result<Key> {
     let mut key = Key::default();
-    key.add("format", FORMAT).add("package", &series.base.package).add("version", &series.base.version);
+    key.add("format", FORMAT)
+        .add("package", &series.base.package)
+        .add("version", &series.base.version);
     for path in series.patches.iter().chain(inputs) {
-        key.add(&tree::shown(path), fs::read(path).with_context(|| format!("cannot read {}", path.display()))?);
+        key.add(
+            &tree::shown(path),
+            fs::read(path).with_context(|| format!("cannot read {}", path.display()))?,
+        );
     }
     Ok(key)
 }

@@ -1,4 +1,5 @@
-//! `cargo xtask patches check`: whether the series apply and build, and say the same as the Rust types.
+//! `cargo xtask patches check`: whether the series apply and build, and say the same as the Rust
+//! types.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -24,8 +25,8 @@ pub(crate) struct Check {
     no_build: bool,
 }
 
-/// Applies the series to their bases without fuzz, builds after each patch with the feature off and on, runs checkpatch on those for Linux, and
-/// compares the layouts of C and Rust.
+/// Applies the series to their bases without fuzz, builds after each patch with the feature off and
+/// on, runs checkpatch on those for Linux, and compares the layouts of C and Rust.
 pub(crate) fn check(options: &Check) -> Result<()> {
     deps::ensure(deps::BUILD)?;
     deps::ensure(source::PACKAGES)?;
@@ -65,16 +66,18 @@ fn check_series(root: &Path, series: &Series, builds: bool) -> Result<()> {
     })
 }
 
-/// Builds what a patch changes, with the feature off, and with it on once there is a switch. Each has a folder of its own, and what was built
-/// there behind earlier patches is built on.
+/// Builds what a patch changes, with the feature off, and with it on once there is a switch. Each
+/// has a folder of its own, and what was built there behind earlier patches is built on.
 fn after_patch(series: &Series, root: &Path, place: &Path, patch: &Path) -> Result<()> {
-    let text = fs::read_to_string(patch).with_context(|| format!("cannot read {}", patch.display()))?;
+    let text =
+        fs::read_to_string(patch).with_context(|| format!("cannot read {}", patch.display()))?;
     if series::only_documents(&text) {
         println!("  changes nothing that is built");
         return Ok(());
     }
     let tree = place.join("source");
-    let features: &[bool] = if series.project.has_switch(&tree)? { &[false, true] } else { &[false] };
+    let features: &[bool] =
+        if series.project.has_switch(&tree)? { &[false, true] } else { &[false] };
     for &feature in features {
         let name = if feature { "on" } else { "off" };
         let step = Step::start(format!("  building with NoXS {name}"));
@@ -101,14 +104,20 @@ fn linux(root: &Path, tree: &Path, out: &Path, feature: bool) -> Result<()> {
     build::kernel(tree, out, &["KCFLAGS=-Werror", "drivers/xen/", "arch/x86/xen/"])
 }
 
-/// MAINTAINERS belongs to the kernel's own tree, and the states of xenbus are called XenbusStateConnected and the like.
+/// MAINTAINERS belongs to the kernel's own tree, and the states of xenbus are called
+/// XenbusStateConnected and the like.
 const ALWAYS_ANSWERED: &[&str] = &["FILE_PATH_CHANGES", "CAMELCASE"];
 
 /// Complaints that a patch answers behind its `---` line have to be named there by their type.
 fn checkpatch(tree: &Path, patch: &Path) -> Result<()> {
-    let text = fs::read_to_string(patch).with_context(|| format!("cannot read {}", patch.display()))?;
-    let answered =
-        ALWAYS_ANSWERED.iter().map(ToString::to_string).chain(series::excused(&text)).collect::<Vec<_>>().join(",");
+    let text =
+        fs::read_to_string(patch).with_context(|| format!("cannot read {}", patch.display()))?;
+    let answered = ALWAYS_ANSWERED
+        .iter()
+        .map(ToString::to_string)
+        .chain(series::excused(&text))
+        .collect::<Vec<_>>()
+        .join(",");
     Tool::new("scripts/checkpatch.pl")
         .args(["--strict", "--terse", "--show-types", "--no-summary", "--ignore", &answered])
         .arg(patch)
@@ -124,7 +133,10 @@ fn compare_headers(root: &Path, project: Project, tree: &Path, place: &Path) -> 
     for (name, theirs) in project.headers() {
         // The kernel's own names of the types.
         let types = "#include <stdint.h>\ntypedef uint8_t u8;\ntypedef uint16_t u16;\ntypedef uint32_t u32;\ntypedef uint64_t u64;\n";
-        fs::write(include.join(name), format!("{types}#include \"{}\"\n", tree.join(theirs).display()))?;
+        fs::write(
+            include.join(name),
+            format!("{types}#include \"{}\"\n", tree.join(theirs).display()),
+        )?;
     }
     cargo(root)
         .args(["test", "--quiet", "--package", "noxs", "--test", "layout", "--", "--exact"])

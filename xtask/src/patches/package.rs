@@ -1,4 +1,5 @@
-//! `cargo xtask patches package`: Debian packages of the patched hypervisor and kernel, to be installed beside Debian's own (docs/noxs-host.md).
+//! `cargo xtask patches package`: Debian packages of the patched hypervisor and kernel, to be
+//! installed beside Debian's own (docs/noxs-host.md).
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -76,20 +77,35 @@ fn keep(deb: &Path, out: &Path) -> Result<PathBuf> {
     Ok(to)
 }
 
-/// A package with the hypervisor alone: the tools are Debian's, which do not need to know of NoXS. Its files have names of their own, so that it can be
-/// installed beside Debian's, whose entries in GRUB's menu stay.
+/// A package with the hypervisor alone: the tools are Debian's, which do not need to know of NoXS.
+/// Its files have names of their own, so that it can be installed beside Debian's, whose entries in
+/// GRUB's menu stay.
 fn hypervisor(series: &Series, tree: &Path, place: &Path) -> Result<PathBuf> {
     let step = Step::start("building the hypervisor");
     let out = place.join("build");
     build::xen(tree, &out, true)?;
     step.done();
     let version = series.base.version.as_str();
-    let branch =
-        version.split(['+', '-']).next().unwrap_or(version).splitn(3, '.').take(2).collect::<Vec<_>>().join(".");
+    let branch = version
+        .split(['+', '-'])
+        .next()
+        .unwrap_or(version)
+        .splitn(3, '.')
+        .take(2)
+        .collect::<Vec<_>>()
+        .join(".");
     let name = format!("xen-hypervisor-{branch}-noxs-amd64");
     let package = place.join("package");
-    files::install(&out.join("xen.gz"), &package.join(format!("boot/xen-{branch}-noxs-amd64.gz")), 0o644)?;
-    files::install(&out.join(".config"), &package.join(format!("boot/xen-{branch}-noxs-amd64.config")), 0o644)?;
+    files::install(
+        &out.join("xen.gz"),
+        &package.join(format!("boot/xen-{branch}-noxs-amd64.gz")),
+        0o644,
+    )?;
+    files::install(
+        &out.join(".config"),
+        &package.join(format!("boot/xen-{branch}-noxs-amd64.config")),
+        0o644,
+    )?;
     let version = format!("{version}{REVISION}");
     let control = format!(
         "Package: {name}\n\
@@ -105,18 +121,27 @@ fn hypervisor(series: &Series, tree: &Path, place: &Path) -> Result<PathBuf> {
          the hypervisor keeps, without Xenstore. It is installed beside Debian's own.\n"
     );
     files::write(&package.join("DEBIAN/control"), control, 0o644)?;
-    let script =
-        "#!/bin/sh\nset -e\nif command -v update-grub >/dev/null && [ -d /boot/grub ]; then\n\tupdate-grub\nfi\n";
+    let script = "#!/bin/sh\nset -e\nif command -v update-grub >/dev/null && [ -d /boot/grub ]; then\n\tupdate-grub\nfi\n";
     for when in ["postinst", "postrm"] {
         files::write(&package.join("DEBIAN").join(when), script, 0o755)?;
     }
     let deb = place.join(format!("{name}_{version}_amd64.deb"));
-    Tool::new("dpkg-deb").args(["--root-owner-group", "--build"]).arg(&package).arg(&deb).log_on_failure()?;
+    Tool::new("dpkg-deb")
+        .args(["--root-owner-group", "--build"])
+        .arg(&package)
+        .arg(&deb)
+        .log_on_failure()?;
     Ok(deb)
 }
 
 /// The kernel's own packages: the image with its modules, and the headers.
-fn kernel(root: &Path, series: &Series, tree: &Path, place: &Path, config: Config) -> Result<Vec<PathBuf>> {
+fn kernel(
+    root: &Path,
+    series: &Series,
+    tree: &Path,
+    place: &Path,
+    config: Config,
+) -> Result<Vec<PathBuf>> {
     let out = place.join("build");
     let fragments = root.join("linux-patches/config");
     match config {
@@ -126,7 +151,8 @@ fn kernel(root: &Path, series: &Series, tree: &Path, place: &Path, config: Confi
             build::configure(tree, &out, &[&[debians][..], &ours].concat(), build::Rest::Default)?;
         }
         Config::Lab => {
-            let mut ours: Vec<PathBuf> = Kernel::Host.fragments().iter().map(|name| fragments.join(name)).collect();
+            let mut ours: Vec<PathBuf> =
+                Kernel::Host.fragments().iter().map(|name| fragments.join(name)).collect();
             ours.push(fragments.join("package.config"));
             build::configure(tree, &out, &ours, build::Rest::Off)?;
         }
@@ -145,7 +171,8 @@ fn kernel(root: &Path, series: &Series, tree: &Path, place: &Path, config: Confi
 
 /// The configuration of Debian's own kernel, from the package that has them all.
 fn debian_config(series: &Series, place: &Path) -> Result<PathBuf> {
-    let branch = series.base.version.rsplit_once('.').context("the version of the kernel has no point")?.0;
+    let branch =
+        series.base.version.rsplit_once('.').context("the version of the kernel has no point")?.0;
     let folder = place.join("config");
     fs::create_dir(&folder)?;
     let package = format!("linux-config-{branch}");

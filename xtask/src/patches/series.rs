@@ -31,11 +31,13 @@ impl Project {
             Project::Linux => ("drivers/xen/Kconfig", "config XEN_NOXS_BACKEND\n"),
         };
         let path = tree.join(file);
-        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let text =
+            fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         Ok(text.contains(switch))
     }
 
-    /// The tests in noxs/tests/layout.rs that look at them. The hypervisor has no part in the ioctls.
+    /// The tests in noxs/tests/layout.rs that look at them. The hypervisor has no part in the
+    /// ioctls.
     pub(super) fn layouts(self) -> &'static [&'static str] {
         match self {
             Project::Xen => &["xen_header"],
@@ -47,9 +49,10 @@ impl Project {
     pub(super) fn headers(self) -> &'static [(&'static str, &'static str)] {
         match self {
             Project::Xen => &[("noxs.h", "xen/include/public/io/noxs.h")],
-            Project::Linux => {
-                &[("noxs.h", "include/xen/interface/io/noxs.h"), ("noxs_backend.h", "include/uapi/xen/noxs_backend.h")]
-            }
+            Project::Linux => &[
+                ("noxs.h", "include/xen/interface/io/noxs.h"),
+                ("noxs_backend.h", "include/uapi/xen/noxs_backend.h"),
+            ],
         }
     }
 }
@@ -88,7 +91,9 @@ pub(super) fn all(root: &Path) -> Result<Vec<Series>> {
         if !folder.is_dir() {
             continue;
         }
-        for folder in files::sorted_dir(&folder)?.into_iter().filter(|folder| folder.join("BASE").is_file()) {
+        for folder in
+            files::sorted_dir(&folder)?.into_iter().filter(|folder| folder.join("BASE").is_file())
+        {
             all.push(read(project, folder)?);
         }
     }
@@ -122,14 +127,20 @@ fn read(project: Project, folder: PathBuf) -> Result<Series> {
 fn base(text: &str) -> Option<Base> {
     let mut lines = text.lines();
     let (package, version) = lines.next()?.split_once(' ')?;
-    let files =
-        lines.filter_map(|line| line.split_once("  ")).map(|(sum, name)| (sum.to_owned(), name.to_owned())).collect();
+    let files = lines
+        .filter_map(|line| line.split_once("  "))
+        .map(|(sum, name)| (sum.to_owned(), name.to_owned()))
+        .collect();
     Some(Base { package: package.to_owned(), version: version.to_owned(), files })
 }
 
-/// The types of checkpatch's complaints that a patch answers, in lines `checkpatch: TYPE: why` between its `---` and its first file.
+/// The types of checkpatch's complaints that a patch answers, in lines `checkpatch: TYPE: why`
+/// between its `---` and its first file.
 pub(super) fn excused(patch: &str) -> Vec<String> {
-    let notes = patch.lines().skip_while(|line| *line != "---").take_while(|line| !line.starts_with("diff --git"));
+    let notes = patch
+        .lines()
+        .skip_while(|line| *line != "---")
+        .take_while(|line| !line.starts_with("diff --git"));
     notes
         .filter_map(|line| line.strip_prefix("checkpatch: ")?.split_once(':'))
         .map(|(kind, _)| kind.to_owned())
@@ -139,7 +150,8 @@ pub(super) fn excused(patch: &str) -> Vec<String> {
 /// Whether a patch changes nothing but what people read.
 pub(super) fn only_documents(patch: &str) -> bool {
     let mut files = patch.lines().filter_map(|line| line.strip_prefix("diff --git a/")).peekable();
-    files.peek().is_some() && files.all(|file| file.starts_with("docs/") || file.starts_with("Documentation/"))
+    files.peek().is_some()
+        && files.all(|file| file.starts_with("docs/") || file.starts_with("Documentation/"))
 }
 
 #[cfg(test)]
@@ -157,7 +169,10 @@ mod tests {
     fn a_base_names_its_files() {
         let parsed = base("xen 4.17.5-1\n00ff  xen_4.17.5.orig.tar.xz\n").unwrap();
         let files = vec![("00ff".to_owned(), "xen_4.17.5.orig.tar.xz".to_owned())];
-        assert_eq!(parsed, Base { package: "xen".to_owned(), version: "4.17.5-1".to_owned(), files });
+        assert_eq!(
+            parsed,
+            Base { package: "xen".to_owned(), version: "4.17.5-1".to_owned(), files }
+        );
         assert_eq!(base("xen\n"), None);
     }
 

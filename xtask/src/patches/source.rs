@@ -1,7 +1,8 @@
 //! The sources that the series are for, from Debian's mirror into the cache.
 //!
-//! The version that BASE names is fetched and its files are compared with their sums. When the mirror has it no more, the one that it has is taken, and said
-//! to be another: the patches are to apply to that, too.
+//! The version that BASE names is fetched and its files are compared with their sums. When the
+//! mirror has it no more, the one that it has is taken, and said to be another: the patches are to
+//! apply to that, too.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,7 +21,9 @@ pub(super) const PACKAGES: &[&str] = &["apt", "dpkg-dev", "patch", "perl", "tar"
 /// The unpacked source.
 pub(super) fn get(series: &Series) -> Result<PathBuf> {
     let mut key = cache::Key::default();
-    key.add("package", &series.base.package).add("version", &series.base.version).add("format", "1");
+    key.add("package", &series.base.package)
+        .add("version", &series.base.version)
+        .add("format", "1");
     let name = format!("source-{}", series.base.package);
     let entry = cache::entry(&name, &key, |place| {
         println!("getting {} {} from Debian", series.base.package, series.base.version);
@@ -62,17 +65,25 @@ fn source_package(series: &Series, place: &Path) -> Result<()> {
         verify(place, &base.files)?;
     }
     let dsc = files::find(place, "dsc")?.pop().context("apt-get source brought no .dsc")?;
-    Tool::new("dpkg-source").args(["--no-check", "--extract"]).arg(dsc).arg("source").dir(place).log_on_failure()?;
+    Tool::new("dpkg-source")
+        .args(["--no-check", "--extract"])
+        .arg(dsc)
+        .arg("source")
+        .dir(place)
+        .log_on_failure()?;
     fs::remove_dir_all(lists)?;
     Ok(())
 }
 
 /// Debian's kernel source, a tar in a binary package.
 fn linux_source(series: &Series, place: &Path) -> Result<()> {
-    let (major, _) = series.base.version.rsplit_once('.').context("the version of the kernel has no point")?;
+    let (major, _) =
+        series.base.version.rsplit_once('.').context("the version of the kernel has no point")?;
     let package = format!("linux-source-{major}");
     let wanted = format!("{package}={}", series.base.version);
-    let get = |what: &str| Tool::new("apt-get").args(["--quiet", "download", what]).dir(place).log_on_failure();
+    let get = |what: &str| {
+        Tool::new("apt-get").args(["--quiet", "download", what]).dir(place).log_on_failure()
+    };
     let same = get(&wanted).is_ok();
     if !same {
         eprintln!("the mirror has no {wanted}: taking the version that it has");
@@ -85,8 +96,14 @@ fn linux_source(series: &Series, place: &Path) -> Result<()> {
     if same {
         verify(&sources, &series.base.files)?;
     }
-    let tar = files::find(&sources, "xz")?.pop().with_context(|| format!("{package} has no tar"))?;
-    Tool::new("tar").args(["--extract", "--file"]).arg(&tar).arg("--directory").arg(place).log_on_failure()?;
+    let tar =
+        files::find(&sources, "xz")?.pop().with_context(|| format!("{package} has no tar"))?;
+    Tool::new("tar")
+        .args(["--extract", "--file"])
+        .arg(&tar)
+        .arg("--directory")
+        .arg(place)
+        .log_on_failure()?;
     fs::rename(place.join(&package), place.join("source"))?;
     fs::remove_dir_all(place.join("deb"))?;
     Ok(())
@@ -96,7 +113,8 @@ fn verify(folder: &Path, sums: &[(String, String)]) -> Result<()> {
     for (sum, name) in sums {
         let path = folder.join(name);
         let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        let found: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        let found: String =
+            Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
         if found != *sum {
             bail!("{name} is not the file that BASE names: its SHA-256 is {found}");
         }

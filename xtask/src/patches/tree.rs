@@ -8,10 +8,15 @@ use super::series::Series;
 use super::source;
 use crate::run::Tool;
 
-/// The source of `series` in `place`, which has to be in the cache, with nothing applied: hard links, which take a moment; patch(1) writes new files.
+/// The source of `series` in `place`, which has to be in the cache, with nothing applied: hard
+/// links, which take a moment; patch(1) writes new files.
 pub(super) fn pristine(series: &Series, place: &Path) -> Result<PathBuf> {
     let tree = place.join("source");
-    Tool::new("cp").args(["--archive", "--link"]).arg(source::get(series)?).arg(&tree).log_on_failure()?;
+    Tool::new("cp")
+        .args(["--archive", "--link"])
+        .arg(source::get(series)?)
+        .arg(&tree)
+        .log_on_failure()?;
     Ok(tree)
 }
 
@@ -25,7 +30,14 @@ pub(super) fn patched(series: &Series, place: &Path, extra: &[PathBuf]) -> Resul
 /// Applies a patch, without fuzz.
 pub(super) fn apply(tree: &Path, patch: &Path) -> Result<()> {
     Tool::new("patch")
-        .args(["--strip=1", "--fuzz=0", "--no-backup-if-mismatch", "--silent", "--batch", "--input"])
+        .args([
+            "--strip=1",
+            "--fuzz=0",
+            "--no-backup-if-mismatch",
+            "--silent",
+            "--batch",
+            "--input",
+        ])
         .arg(patch)
         .dir(tree)
         .log_on_failure()

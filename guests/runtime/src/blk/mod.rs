@@ -1,7 +1,8 @@
 //! A disk: the frontend of blkif.h, one request at a time.
 //!
-//! One ring page and `SEGMENTS` pages of buffers, granted to the backend as long as the device exists. Sectors have 512
-//! bytes, in this interface as on the ring; a disk with a larger sector takes whole ones only.
+//! One ring page and `SEGMENTS` pages of buffers, granted to the backend as long as the device
+//! exists. Sectors have 512 bytes, in this interface as on the ring; a disk with a larger sector
+//! takes whole ones only.
 
 use core::fmt;
 use core::time::Duration;
@@ -36,7 +37,8 @@ const BUFFERS: usize = 1;
 /// Memory for `N` disks, 52 KiB each.
 pub type DiskMemory<const N: usize> = DeviceMemory<N, DISK_PAGES>;
 
-/// How long a backend may take for one request: generous, a disk may be slow to spin up, but an end.
+/// How long a backend may take for one request: generous, a disk may be slow to spin up, but an
+/// end.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What a disk is.
@@ -114,7 +116,8 @@ impl Disk {
         Ok(Disk { frontend, queue: Queue::new(pages, channel, id) })
     }
 
-    /// Goes on with connecting or ending, if the backend changed its state. To be called after each wait for the plane.
+    /// Goes on with connecting or ending, if the backend changed its state. To be called after each
+    /// wait for the plane.
     pub fn advance(&mut self, plane: &mut Plane) -> Result<Link, DeviceError> {
         if self.queue.broken && self.frontend.link() < Link::Closing {
             self.frontend.close(plane);
@@ -139,19 +142,24 @@ impl Disk {
     /// Reads the sectors from `sector` on.
     pub fn read(&mut self, sector: u64, bytes: &mut [u8]) -> Result<(), DiskError> {
         self.queue.check(sector, bytes.len())?;
-        for (sector, bytes) in (sector..).step_by(Request::MOST_SECTORS).zip(bytes.chunks_mut(Request::MOST_BYTES)) {
+        for (sector, bytes) in
+            (sector..).step_by(Request::MOST_SECTORS).zip(bytes.chunks_mut(Request::MOST_BYTES))
+        {
             self.queue.exchange(Operation::Read, sector, bytes.len())?;
             self.queue.copy_out(bytes);
         }
         Ok(())
     }
 
-    /// Writes the sectors from `sector` on. They may be in the disk's cache afterwards: `flush` makes them last.
+    /// Writes the sectors from `sector` on. They may be in the disk's cache afterwards: `flush`
+    /// makes them last.
     pub fn write(&mut self, sector: u64, bytes: &[u8]) -> Result<(), DiskError> {
         if self.queue.check(sector, bytes.len())?.read_only {
             return Err(DiskError::ReadOnly);
         }
-        for (sector, bytes) in (sector..).step_by(Request::MOST_SECTORS).zip(bytes.chunks(Request::MOST_BYTES)) {
+        for (sector, bytes) in
+            (sector..).step_by(Request::MOST_SECTORS).zip(bytes.chunks(Request::MOST_BYTES))
+        {
             self.queue.copy_in(bytes);
             self.queue.exchange(Operation::Write, sector, bytes.len())?;
         }
@@ -167,7 +175,8 @@ impl Disk {
     }
 }
 
-/// A disk's events belong to its requests, which wait for them. What is left to wait for comes by the plane.
+/// A disk's events belong to its requests, which wait for them. What is left to wait for comes by
+/// the plane.
 impl Source for Disk {
     fn port(&self) -> Option<Port> {
         None
@@ -206,21 +215,34 @@ impl Queue {
         let geometry = self.geometry.ok_or(DiskError::NotConnected)?;
         let end = sector.checked_add((length / SECTOR) as u64).ok_or(DiskError::Range)?;
         let unit = (geometry.sector_size / SECTOR) as u64;
-        if end > geometry.sectors || !sector.is_multiple_of(unit) || !length.is_multiple_of(geometry.sector_size) {
+        if end > geometry.sectors
+            || !sector.is_multiple_of(unit)
+            || !length.is_multiple_of(geometry.sector_size)
+        {
             return Err(DiskError::Range);
         }
         Ok(geometry)
     }
 
     /// Makes a request of `length` bytes and waits for its response.
-    fn exchange(&mut self, operation: Operation, sector: u64, length: usize) -> Result<(), DiskError> {
+    fn exchange(
+        &mut self,
+        operation: Operation,
+        sector: u64,
+        length: usize,
+    ) -> Result<(), DiskError> {
         let result = self.try_exchange(operation, sector, length);
         // What came late would be taken for the answer to the next.
         self.broken |= result == Err(DiskError::Backend);
         result
     }
 
-    fn try_exchange(&mut self, operation: Operation, sector: u64, length: usize) -> Result<(), DiskError> {
+    fn try_exchange(
+        &mut self,
+        operation: Operation,
+        sector: u64,
+        length: usize,
+    ) -> Result<(), DiskError> {
         self.last = self.last.wrapping_add(1);
         let request = Request { operation, disk: self.id, id: self.last, sector, length };
         self.ring.push(&request.encode(|segment| self.pages.reference(BUFFERS + segment)))?;
@@ -272,7 +294,12 @@ impl Driver for Queue {
 }
 
 /// What the backend told, if a disk can be like that.
-fn geometry(sectors: u64, sector_size: u64, info: u64, flush: u64) -> Result<Geometry, DeviceError> {
+fn geometry(
+    sectors: u64,
+    sector_size: u64,
+    info: u64,
+    flush: u64,
+) -> Result<Geometry, DeviceError> {
     /// `VDISK_READONLY`
     const READ_ONLY: u64 = 4;
     let size = usize::try_from(sector_size).map_err(|_| DeviceError::Node("sector-size"))?;

@@ -70,7 +70,10 @@ pub(super) struct Response {
 impl Response {
     pub(super) fn decode(bytes: [u8; RESPONSE]) -> Response {
         let [a, b, c, d, e, f, g, h, _operation, _, low, high, ..] = bytes;
-        Response { id: u64::from_le_bytes([a, b, c, d, e, f, g, h]), status: i16::from_le_bytes([low, high]) }
+        Response {
+            id: u64::from_le_bytes([a, b, c, d, e, f, g, h]),
+            status: i16::from_le_bytes([low, high]),
+        }
     }
 
     /// What became of `request`, the only one that there is.

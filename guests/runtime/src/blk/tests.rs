@@ -13,7 +13,8 @@ fn queue(geometry: Geometry) -> Queue {
     let memory: &'static DiskMemory<1> = Box::leak(Box::new(DiskMemory::new()));
     let peer = DomId::new(0).unwrap();
     let pages = Granted::new(memory, Grants::new(test_page()), peer, |_| Access::Write).unwrap();
-    let mut queue = Queue::new(pages, Channel::fake(Events::new(test_page())), DeviceId::new(51712));
+    let mut queue =
+        Queue::new(pages, Channel::fake(Events::new(test_page())), DeviceId::new(51712));
     queue.geometry = Some(geometry);
     queue
 }
@@ -24,8 +25,13 @@ fn disk() -> Geometry {
 
 /// Makes a request, answers it as a backend would, and takes the answer.
 fn exchange(queue: &mut Queue, id: u64, status: i16) -> Result<(), DiskError> {
-    let request =
-        Request { operation: Operation::Read, disk: queue.id, id: queue.last + 1, sector: 3, length: 5 * 512 };
+    let request = Request {
+        operation: Operation::Read,
+        disk: queue.id,
+        id: queue.last + 1,
+        sector: 3,
+        length: 5 * 512,
+    };
     queue.last += 1;
     queue.ring.push(&request.encode(|segment| queue.pages.reference(BUFFERS + segment))).unwrap();
     let _ = queue.ring.publish();
@@ -40,17 +46,24 @@ fn exchange(queue: &mut Queue, id: u64, status: i16) -> Result<(), DiskError> {
 
 #[test]
 fn a_request_as_the_header_has_it() {
-    let request =
-        Request { operation: Operation::Write, disk: DeviceId::new(51712), id: 7, sector: 9, length: 9 * 512 };
+    let request = Request {
+        operation: Operation::Write,
+        disk: DeviceId::new(51712),
+        id: 7,
+        sector: 9,
+        length: 9 * 512,
+    };
     let grants = Grants::new(test_page());
     let frame = crate::boot::Frame::new(1).unwrap();
-    let references = [8, 9].map(|_| grants.grant(DomId::new(0).unwrap(), frame, Access::Write).unwrap());
+    let references =
+        [8, 9].map(|_| grants.grant(DomId::new(0).unwrap(), frame, Access::Write).unwrap());
     let bytes = request.encode(|segment| references[segment]);
     assert_eq!(bytes[..4], [1, 2, 0, 202]);
     assert_eq!(bytes[8..24], [7, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0]);
     assert_eq!(bytes[24..40], [8, 0, 0, 0, 0, 7, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0]);
     assert_eq!(bytes[40..], [0; 72]);
-    let flush = Request { operation: Operation::Flush, length: 0, ..request }.encode(|_| references[0]);
+    let flush =
+        Request { operation: Operation::Flush, length: 0, ..request }.encode(|_| references[0]);
     assert_eq!(flush[..2], [3, 0]);
     let most = Request { length: Request::MOST_BYTES, ..request }.encode(|_| references[0]);
     assert_eq!((most[1], most[REQUEST - 3]), (11, 7));

@@ -36,7 +36,8 @@ impl Control {
         }
     }
 
-    /// What was asked for, if anything: acknowledged, and to be done by returning it from the application.
+    /// What was asked for, if anything: acknowledged, and to be done by returning it from the
+    /// application.
     pub fn request(&mut self, plane: &mut Plane) -> Option<Exit> {
         match (&mut self.0, plane) {
             (Kind::Xenstore, Plane::Xenstore(store)) => xenstore::request(store),
@@ -46,10 +47,13 @@ impl Control {
         }
     }
 
-    /// What the toolstack tells this guest about itself: its `name`, its `domid`. None if it does not.
+    /// What the toolstack tells this guest about itself: its `name`, its `domid`. None if it does
+    /// not.
     pub fn about_me(&mut self, plane: &mut Plane, key: &'static str) -> Option<About> {
         match (&mut self.0, plane) {
-            (Kind::Xenstore, Plane::Xenstore(store)) => About::new(store.read(key, &mut [0; TEXT]).ok()?),
+            (Kind::Xenstore, Plane::Xenstore(store)) => {
+                About::new(store.read(key, &mut [0; TEXT]).ok()?)
+            }
             (Kind::Noxs(sysctl), _) => {
                 let mut copy = NO_KEYS;
                 About::new(sysctl.keys(&mut copy)?.get(key.as_bytes())?)

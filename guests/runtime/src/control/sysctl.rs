@@ -1,4 +1,5 @@
-//! Requests by the device `sysctl` of NoXS (docs/noxs-abi.md, part 4). They are counted, so that none is taken twice.
+//! Requests by the device `sysctl` of NoXS (docs/noxs-abi.md, part 4). They are counted, so that
+//! none is taken twice.
 
 use noxs::device::Class;
 use noxs::keys::{KeyList, Keys};

@@ -65,12 +65,18 @@ fn requests_are_acknowledged_once_and_others_refused() {
     let mut sysctl = Sysctl::open(&mut noxs);
     assert_eq!(request(&mut sysctl, &mut noxs), None);
     assert_eq!(host.backend.page().state(Side::Frontend), Ok(State::Connected));
-    assert_eq!((host.told("feature-poweroff"), host.told("feature-reboot")), (Some("1".into()), Some("1".into())));
+    assert_eq!(
+        (host.told("feature-poweroff"), host.told("feature-reboot")),
+        (Some("1".into()), Some("1".into()))
+    );
     assert_eq!((host.told("feature-suspend"), host.told("shutdown-ack")), (None, None));
 
     host.ask("suspend", "1");
     assert_eq!(request(&mut sysctl, &mut noxs), None);
-    assert_eq!((host.told("shutdown-refused"), host.told("shutdown-ack")), (Some("1".into()), None));
+    assert_eq!(
+        (host.told("shutdown-refused"), host.told("shutdown-ack")),
+        (Some("1".into()), None)
+    );
     host.ask("poweroff", "2");
     assert_eq!(request(&mut sysctl, &mut noxs), Some(Exit::PowerOff));
     assert_eq!(host.told("shutdown-ack"), Some("2".into()));

@@ -30,7 +30,8 @@ pub(crate) struct Frontend {
 }
 
 impl Frontend {
-    /// Takes what is offered. `watch` is to follow when all else is there. `window` is the place of the control page.
+    /// Takes what is offered. `watch` is to follow when all else is there. `window` is the place of
+    /// the control page.
     pub(crate) fn open(
         plane: &Plane,
         offer: Offer,
@@ -54,7 +55,8 @@ impl Frontend {
         self.link
     }
 
-    /// What the toolstack told of the device when it offered it. None if there is no such key, or its value is longer than `buffer`.
+    /// What the toolstack told of the device when it offered it. None if there is no such key, or
+    /// its value is longer than `buffer`.
     pub(crate) fn offered<'b>(
         &self,
         plane: &mut Plane,
@@ -65,7 +67,11 @@ impl Frontend {
     }
 
     /// Goes on with the sequence if the backend's state changed since this was called last.
-    pub(crate) fn advance<D: Driver>(&mut self, plane: &mut Plane, driver: &mut D) -> Result<(), DeviceError> {
+    pub(crate) fn advance<D: Driver>(
+        &mut self,
+        plane: &mut Plane,
+        driver: &mut D,
+    ) -> Result<(), DeviceError> {
         if !plane.take_fired(self.token) {
             return Ok(());
         }
@@ -95,10 +101,17 @@ impl Frontend {
         self.nodes.unwatch(plane, self.token);
     }
 
-    fn enter<D: Driver>(&mut self, link: Link, plane: &mut Plane, driver: &mut D) -> Result<(), DeviceError> {
+    fn enter<D: Driver>(
+        &mut self,
+        link: Link,
+        plane: &mut Plane,
+        driver: &mut D,
+    ) -> Result<(), DeviceError> {
         match link {
             Link::Offered => {}
-            Link::Published => self.nodes.publish(plane, D::PUBLISHED, |own| driver.publish(own))?,
+            Link::Published => {
+                self.nodes.publish(plane, D::PUBLISHED, |own| driver.publish(own))?
+            }
             Link::Connected => {
                 self.nodes.told(plane, |told| driver.connect(told))?;
                 if D::PUBLISHED != State::Connected {

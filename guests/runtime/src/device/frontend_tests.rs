@@ -1,7 +1,9 @@
 #![allow(clippy::unwrap_used)]
 
 use noxs::control_page::End;
-use noxs::device::{Class as PageClass, Device, DeviceId as PageId, DomId as PageDom, GrantRef, Port};
+use noxs::device::{
+    Class as PageClass, Device, DeviceId as PageId, DomId as PageDom, GrantRef, Port,
+};
 use noxs::device_page::DeviceTable;
 use noxs::keys::Keys;
 use noxs::state::Side;
@@ -45,7 +47,8 @@ impl Driver for Fake {
 }
 
 fn window() -> ForeignWindow {
-    let (window, tenancy) = (Box::leak(Box::new(Window::new())), Box::leak(Box::new(Tenancy::new())));
+    let (window, tenancy) =
+        (Box::leak(Box::new(Window::new())), Box::leak(Box::new(Tenancy::new())));
     ForeignWindow { window, tenancy }
 }
 
@@ -75,7 +78,12 @@ fn a_whole_life() {
     script(&given, &mut server, &[Value("1"), Value("2"), Value("/b"), Watches]);
     let mut plane = Plane::Xenstore(given);
     let mut frontend = take(&mut plane).unwrap();
-    let expected = ["device/vbd/5/state|", "device/vbd/5/backend-id|", "device/vbd/5/backend|", "/b/state|Ad|"];
+    let expected = [
+        "device/vbd/5/state|",
+        "device/vbd/5/backend-id|",
+        "device/vbd/5/backend|",
+        "/b/state|Ad|",
+    ];
     assert_eq!(requests(&mut asked), expected);
 
     let mut advance = |answers: &[Answer<'_>]| {
@@ -121,10 +129,19 @@ fn only_what_is_offered_is_taken() {
     assert_eq!(offered(&[Value("6")]).unwrap_err(), DeviceError::NotOffered);
     assert_eq!(offered(&[Missing]).unwrap_err(), DeviceError::NotOffered);
     assert_eq!(offered(&[Value("1"), Value("-1")]).unwrap_err(), DeviceError::Node("backend-id"));
-    assert_eq!(offered(&[Value("1"), Value("32752")]).unwrap_err(), DeviceError::Node("backend-id"));
-    assert_eq!(offered(&[Value("1"), Value("0"), Missing]).unwrap_err(), DeviceError::Node("backend"));
+    assert_eq!(
+        offered(&[Value("1"), Value("32752")]).unwrap_err(),
+        DeviceError::Node("backend-id")
+    );
+    assert_eq!(
+        offered(&[Value("1"), Value("0"), Missing]).unwrap_err(),
+        DeviceError::Node("backend")
+    );
     let long = "/".repeat(129);
-    assert_eq!(offered(&[Value("1"), Value("0"), Value(&long)]).unwrap_err(), DeviceError::Node("backend"));
+    assert_eq!(
+        offered(&[Value("1"), Value("0"), Value(&long)]).unwrap_err(),
+        DeviceError::Node("backend")
+    );
     assert!(offered(&[Value("1"), Value("0"), Value("/b")]).is_ok());
 }
 
@@ -154,7 +171,13 @@ fn host() -> (Host, Plane) {
 impl Host {
     fn device(&self) -> Device {
         let grant = GrantRef(grant(self.page));
-        Device { class: PageClass::VBD, id: PageId(5), backend: PageDom(2), grant, port: Port(PORT) }
+        Device {
+            class: PageClass::VBD,
+            id: PageId(5),
+            backend: PageDom(2),
+            grant,
+            port: Port(PORT),
+        }
     }
 
     fn tell(&mut self, key: &[u8], value: &[u8]) {
@@ -188,7 +211,10 @@ fn a_whole_life_without_a_store() {
     assert!(crate::Source::ready(&mut plane));
     frontend.advance(&mut plane, &mut driver).unwrap();
     assert_eq!((frontend.link(), host.frontend()), (Link::Published, State::Initialised));
-    assert_eq!(host.backend.page().snapshot(Side::Frontend).unwrap().get(b"ring-ref"), Some(&b"8"[..]));
+    assert_eq!(
+        host.backend.page().snapshot(Side::Frontend).unwrap().get(b"ring-ref"),
+        Some(&b"8"[..])
+    );
     assert!(!crate::Source::ready(&mut plane));
 
     host.tell(b"sectors", b"7");

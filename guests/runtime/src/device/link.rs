@@ -55,7 +55,9 @@ pub(crate) fn next(link: Link, backend: Backend) -> Option<Link> {
         (_, Backend::Missing) => Some(Link::Gone),
         (Link::Offered, Backend::Is(InitWait | Initialised)) => Some(Link::Published),
         (Link::Published, Backend::Is(Connected)) => Some(Link::Connected),
-        (Link::Offered | Link::Published | Link::Connected, Backend::Is(Closing | Closed)) => Some(Link::Closing),
+        (Link::Offered | Link::Published | Link::Connected, Backend::Is(Closing | Closed)) => {
+            Some(Link::Closing)
+        }
         (Link::Closing, Backend::Is(Closing | Closed)) => Some(Link::Closed),
         (Link::Closed, Backend::Is(Closed)) => Some(Link::Gone),
         _ => None,
@@ -80,8 +82,16 @@ mod tests {
 
     #[test]
     fn a_whole_life() {
-        let states = [1, 2, 2, 4, 5, 6].map(|number| state(number).map_or(Backend::Unknown, Backend::Is));
-        let expected = [Link::Offered, Link::Published, Link::Connected, Link::Closing, Link::Closed, Link::Gone];
+        let states =
+            [1, 2, 2, 4, 5, 6].map(|number| state(number).map_or(Backend::Unknown, Backend::Is));
+        let expected = [
+            Link::Offered,
+            Link::Published,
+            Link::Connected,
+            Link::Closing,
+            Link::Closed,
+            Link::Gone,
+        ];
         assert_eq!(run(&states), expected);
     }
 
@@ -91,7 +101,10 @@ mod tests {
             run(&[Backend::Is(State::InitWait), Backend::Missing]),
             [Link::Offered, Link::Published, Link::Gone]
         );
-        assert_eq!(run(&[Backend::Is(State::Closed)]), [Link::Offered, Link::Closing, Link::Closed, Link::Gone]);
+        assert_eq!(
+            run(&[Backend::Is(State::Closed)]),
+            [Link::Offered, Link::Closing, Link::Closed, Link::Gone]
+        );
     }
 
     #[test]

@@ -1,9 +1,10 @@
-//! What all devices have in common: a frontend, its backend, and the sequence in which the two connect and part, over either
-//! plane.
+//! What all devices have in common: a frontend, its backend, and the sequence in which the two
+//! connect and part, over either plane.
 //!
-//! `Devices` is what a device is made with, `Offer` one that can be had, `Frontend` its connection, `Link` how far it is. `nodes`
-//! is all that differs between the planes. Neighbours: `net` and `blk` are the devices; `grant`, `channel`, `memory`,
-//! `front_ring` and `slots` what they are made of.
+//! `Devices` is what a device is made with, `Offer` one that can be had, `Frontend` its connection,
+//! `Link` how far it is. `nodes` is all that differs between the planes. Neighbours: `net` and
+//! `blk` are the devices; `grant`, `channel`, `memory`, `front_ring` and `slots` what they are made
+//! of.
 
 use core::fmt;
 

@@ -1,4 +1,5 @@
-//! What a device's two ends tell each other, on either plane: nodes in Xenstore, or the keys of a control page.
+//! What a device's two ends tell each other, on either plane: nodes in Xenstore, or the keys of a
+//! control page.
 
 use core::fmt::Display;
 
@@ -23,12 +24,17 @@ pub(crate) enum Offer {
 }
 
 impl Offer {
-    pub(crate) fn find(plane: &mut Plane, class: Class, id: DeviceId) -> Result<Offer, DeviceError> {
+    pub(crate) fn find(
+        plane: &mut Plane,
+        class: Class,
+        id: DeviceId,
+    ) -> Result<Offer, DeviceError> {
         match plane {
             Plane::Xenstore(store) => StoreNodes::offered(store, class, id).map(Offer::Xenstore),
-            Plane::Noxs(noxs) => {
-                noxs.offered(class.of_page(), id.number()).map(Offer::Noxs).ok_or(DeviceError::NotOffered)
-            }
+            Plane::Noxs(noxs) => noxs
+                .offered(class.of_page(), id.number())
+                .map(Offer::Noxs)
+                .ok_or(DeviceError::NotOffered),
         }
     }
 
@@ -36,12 +42,15 @@ impl Offer {
     pub(crate) fn backend(&self) -> Result<DomId, DeviceError> {
         match self {
             Offer::Xenstore(nodes) => Ok(nodes.backend()),
-            Offer::Noxs(entry) => DomId::new(entry.device.backend.0.into()).ok_or(DeviceError::Node("backend-id")),
+            Offer::Noxs(entry) => {
+                DomId::new(entry.device.backend.0.into()).ok_or(DeviceError::Node("backend-id"))
+            }
         }
     }
 }
 
-/// Both ends of a device that is used. A guest has one plane: what says `NotOffered` below for another cannot be.
+/// Both ends of a device that is used. A guest has one plane: what says `NotOffered` below for
+/// another cannot be.
 #[derive(Debug)]
 pub(super) enum Nodes {
     Xenstore(StoreNodes),
@@ -49,7 +58,11 @@ pub(super) enum Nodes {
 }
 
 impl Nodes {
-    pub(super) fn open(plane: &Plane, offer: Offer, window: ForeignWindow) -> Result<Nodes, DeviceError> {
+    pub(super) fn open(
+        plane: &Plane,
+        offer: Offer,
+        window: ForeignWindow,
+    ) -> Result<Nodes, DeviceError> {
         match (offer, plane) {
             (Offer::Xenstore(nodes), _) => Ok(Nodes::Xenstore(nodes)),
             (Offer::Noxs(entry), Plane::Noxs(noxs)) => {
@@ -94,7 +107,8 @@ impl Nodes {
         }
     }
 
-    /// What the toolstack told of the device when it offered it. None if there is no such key, or its value is longer than `buffer`.
+    /// What the toolstack told of the device when it offered it. None if there is no such key, or
+    /// its value is longer than `buffer`.
     pub(super) fn offered<'b>(
         &self,
         plane: &mut Plane,
@@ -123,7 +137,9 @@ impl Nodes {
         fill: impl FnOnce(&mut Own<'_>) -> Result<(), DeviceError>,
     ) -> Result<(), DeviceError> {
         match (&mut *self, &mut *plane) {
-            (Nodes::Xenstore(nodes), Plane::Xenstore(store)) => fill(&mut Own::Xenstore(nodes, store))?,
+            (Nodes::Xenstore(nodes), Plane::Xenstore(store)) => {
+                fill(&mut Own::Xenstore(nodes, store))?
+            }
             (Nodes::Noxs(endpoint), _) => {
                 let mut keys = Keys::for_side(Side::Frontend);
                 fill(&mut Own::Noxs(&mut keys))?;
@@ -136,7 +152,9 @@ impl Nodes {
 
     pub(super) fn set_state(&mut self, plane: &mut Plane, state: State) -> Result<(), DeviceError> {
         match (self, plane) {
-            (Nodes::Xenstore(nodes), Plane::Xenstore(store)) => nodes.write(store, "state", state.to_u32()),
+            (Nodes::Xenstore(nodes), Plane::Xenstore(store)) => {
+                nodes.write(store, "state", state.to_u32())
+            }
             (Nodes::Noxs(endpoint), _) => endpoint.set_state(state),
             _ => Err(DeviceError::NotOffered),
         }
@@ -149,7 +167,9 @@ impl Nodes {
         take: impl FnOnce(&mut Told<'_>) -> Result<(), DeviceError>,
     ) -> Result<(), DeviceError> {
         match (self, plane) {
-            (Nodes::Xenstore(nodes), Plane::Xenstore(store)) => take(&mut Told::Xenstore(nodes, store)),
+            (Nodes::Xenstore(nodes), Plane::Xenstore(store)) => {
+                take(&mut Told::Xenstore(nodes, store))
+            }
             (Nodes::Noxs(endpoint), _) => {
                 let mut copy = NO_KEYS;
                 take(&mut Told::Noxs(endpoint.backend_keys(&mut copy)?))
@@ -166,12 +186,18 @@ pub(crate) enum Own<'a> {
 }
 
 impl Own<'_> {
-    pub(crate) fn write(&mut self, key: &'static str, value: impl Display) -> Result<(), DeviceError> {
+    pub(crate) fn write(
+        &mut self,
+        key: &'static str,
+        value: impl Display,
+    ) -> Result<(), DeviceError> {
         match self {
             Own::Xenstore(nodes, store) => nodes.write(store, key, value),
             Own::Noxs(keys) => {
-                let value = Text::<32>::new(format_args!("{value}")).ok_or(DeviceError::Node(key))?;
-                keys.set(key.as_bytes(), value.as_str().as_bytes()).map_err(|_| DeviceError::Node(key))
+                let value =
+                    Text::<32>::new(format_args!("{value}")).ok_or(DeviceError::Node(key))?;
+                keys.set(key.as_bytes(), value.as_str().as_bytes())
+                    .map_err(|_| DeviceError::Node(key))
             }
         }
     }

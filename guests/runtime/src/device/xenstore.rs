@@ -1,4 +1,5 @@
-//! The nodes of a device in Xenstore (xen/include/public/io/xenbus.h): the frontend's own, and its backend's.
+//! The nodes of a device in Xenstore (xen/include/public/io/xenbus.h): the frontend's own, and its
+//! backend's.
 
 use core::fmt::Display;
 use core::str;
@@ -29,16 +30,27 @@ pub(crate) struct StoreNodes {
 
 impl StoreNodes {
     /// Reads what the toolstack says about a device that it offers.
-    pub(super) fn offered(store: &mut Store, class: Class, id: DeviceId) -> Result<StoreNodes, DeviceError> {
+    pub(super) fn offered(
+        store: &mut Store,
+        class: Class,
+        id: DeviceId,
+    ) -> Result<StoreNodes, DeviceError> {
         let mut buffer = [0; PATH];
-        let state = read(store, class, id, "state", &mut buffer)?.and_then(text::number).and_then(link::state);
+        let state = read(store, class, id, "state", &mut buffer)?
+            .and_then(text::number)
+            .and_then(link::state);
         if state != Some(State::Initialising) {
             return Err(DeviceError::NotOffered);
         }
-        let backend = read(store, class, id, "backend-id", &mut buffer)?.and_then(text::number).and_then(DomId::new);
+        let backend = read(store, class, id, "backend-id", &mut buffer)?
+            .and_then(text::number)
+            .and_then(DomId::new);
         let backend = backend.ok_or(DeviceError::Node("backend-id"))?;
-        let path = read(store, class, id, "backend", &mut buffer)?.and_then(|path| str::from_utf8(path).ok());
-        let path = path.and_then(|path| Text::new(format_args!("{path}"))).ok_or(DeviceError::Node("backend"))?;
+        let path = read(store, class, id, "backend", &mut buffer)?
+            .and_then(|path| str::from_utf8(path).ok());
+        let path = path
+            .and_then(|path| Text::new(format_args!("{path}")))
+            .ok_or(DeviceError::Node("backend"))?;
         Ok(StoreNodes { class, id, backend, path })
     }
 
@@ -59,7 +71,9 @@ impl StoreNodes {
     pub(super) fn backend_state(&self, store: &mut Store) -> Result<Backend, DeviceError> {
         let mut buffer = [0; 8];
         match store.read(self.backend_node("state")?.as_str(), &mut buffer) {
-            Ok(value) => Ok(text::number(value).and_then(link::state).map_or(Backend::Unknown, Backend::Is)),
+            Ok(value) => {
+                Ok(text::number(value).and_then(link::state).map_or(Backend::Unknown, Backend::Is))
+            }
             // When the toolstack has removed the nodes nobody is left who could let us read them.
             Err(StoreError::NotFound | StoreError::Denied) => Ok(Backend::Missing),
             Err(StoreError::BufferTooSmall(_)) => Ok(Backend::Unknown),
@@ -68,14 +82,20 @@ impl StoreNodes {
     }
 
     /// Writes a node of the frontend's.
-    pub(super) fn write(&self, store: &mut Store, key: &'static str, value: impl Display) -> Result<(), DeviceError> {
+    pub(super) fn write(
+        &self,
+        store: &mut Store,
+        key: &'static str,
+        value: impl Display,
+    ) -> Result<(), DeviceError> {
         let node = own_node(self.class, self.id, key);
         let value = Text::<32>::new(format_args!("{value}"));
         let (node, value) = node.zip(value).ok_or(DeviceError::Node(key))?;
         Ok(store.write(node.as_str(), value.as_str().as_bytes())?)
     }
 
-    /// Reads a node of the frontend's, which the toolstack wrote. None if it does not exist, or is longer than `buffer`.
+    /// Reads a node of the frontend's, which the toolstack wrote. None if it does not exist, or is
+    /// longer than `buffer`.
     pub(super) fn read<'b>(
         &self,
         store: &mut Store,
@@ -86,7 +106,11 @@ impl StoreNodes {
     }
 
     /// Reads a number that the backend wrote. None if there is no such node.
-    pub(super) fn backend_number(&self, store: &mut Store, key: &'static str) -> Result<Option<u64>, DeviceError> {
+    pub(super) fn backend_number(
+        &self,
+        store: &mut Store,
+        key: &'static str,
+    ) -> Result<Option<u64>, DeviceError> {
         let mut buffer = [0; 24];
         match store.read(self.backend_node(key)?.as_str(), &mut buffer) {
             Ok(value) => text::number(value).map(Some).ok_or(DeviceError::Node(key)),

@@ -6,8 +6,8 @@ use crate::event::Port;
 /// EVTCHNOP_send: tells the other end of `port`.
 pub(crate) fn notify(port: Port) {
     let argument = port.number();
-    // SAFETY: `argument` is the `struct evtchn_send` that the operation reads. A failure means that the other end is
-    // gone, and nobody is left to be told.
+    // SAFETY: `argument` is the `struct evtchn_send` that the operation reads. A failure means that
+    // the other end is gone, and nobody is left to be told.
     let _ = unsafe { call::<EVENT_CHANNEL_OP>([4, address(&argument), 0]) };
 }
 
@@ -29,11 +29,13 @@ pub(crate) fn alloc_unbound(peer: u16) -> Result<u32, Errno> {
 /// EVTCHNOP_close.
 pub(crate) fn close_port(port: Port) {
     let argument = port.number();
-    // SAFETY: `argument` is the `struct evtchn_close` that the operation reads. It fails for a port that is not open only.
+    // SAFETY: `argument` is the `struct evtchn_close` that the operation reads. It fails for a port
+    // that is not open only.
     let _ = unsafe { call::<EVENT_CHANNEL_OP>([3, address(&argument), 0]) };
 }
 
-/// EVTCHNOP_bind_interdomain: a port of ours whose other end is `remote`, which `peer` has opened for us. The number is Xen's.
+/// EVTCHNOP_bind_interdomain: a port of ours whose other end is `remote`, which `peer` has opened
+/// for us. The number is Xen's.
 pub(crate) fn bind_interdomain(peer: u16, remote: u32) -> Result<u32, Errno> {
     #[repr(C)]
     struct BindInterdomain {
@@ -48,7 +50,8 @@ pub(crate) fn bind_interdomain(peer: u16, remote: u32) -> Result<u32, Errno> {
     Ok(argument.port)
 }
 
-/// EVTCHNOP_bind_virq: a port of ours for a virtual interrupt, on the first virtual CPU. The number is Xen's.
+/// EVTCHNOP_bind_virq: a port of ours for a virtual interrupt, on the first virtual CPU. The number
+/// is Xen's.
 pub(crate) fn bind_virq(virq: u32) -> Result<u32, Errno> {
     #[repr(C)]
     struct BindVirq {

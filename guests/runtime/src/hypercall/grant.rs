@@ -13,8 +13,10 @@ pub(crate) fn grant_table_frame() -> Result<u64, Errno> {
     }
     const _: () = assert!(size_of::<SetupTable>() == 24);
     let mut frame = 0u64;
-    let mut argument = SetupTable { domid: DOMID_SELF, count: 1, status: 0, frames: address_mut(&mut frame) };
-    // SAFETY: `argument` is the one structure that the operation reads and writes, with a pointer to `count` frame numbers.
+    let mut argument =
+        SetupTable { domid: DOMID_SELF, count: 1, status: 0, frames: address_mut(&mut frame) };
+    // SAFETY: `argument` is the one structure that the operation reads and writes, with a pointer
+    // to `count` frame numbers.
     unsafe { call::<GRANT_TABLE_OP>([2, address_mut(&mut argument), 1]) }?;
     status(argument.status)?;
     Ok(frame)
@@ -24,8 +26,8 @@ pub(crate) fn grant_table_frame() -> Result<u64, Errno> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Handle(u32);
 
-/// GNTTABOP_map_grant_ref: the page that domain `peer` grants as `reference` appears at `place`, readable and writable. `place` is an
-/// address (PV: virtual, PVH: physical).
+/// GNTTABOP_map_grant_ref: the page that domain `peer` grants as `reference` appears at `place`,
+/// readable and writable. `place` is an address (PV: virtual, PVH: physical).
 ///
 /// # Safety
 /// No reference to the memory at `place` exists.
@@ -43,8 +45,10 @@ pub(crate) unsafe fn map_grant(place: u64, peer: u16, reference: u32) -> Result<
         bus_address: u64,
     }
     const _: () = assert!(size_of::<Map>() == 32);
-    let mut argument = Map { place, flags: HOST_MAP, reference, peer, status: 0, handle: 0, bus_address: 0 };
-    // SAFETY: `argument` is the one structure that the operation reads and writes; the place is the caller's promise.
+    let mut argument =
+        Map { place, flags: HOST_MAP, reference, peer, status: 0, handle: 0, bus_address: 0 };
+    // SAFETY: `argument` is the one structure that the operation reads and writes; the place is the
+    // caller's promise.
     unsafe { call::<GRANT_TABLE_OP>([0, address_mut(&mut argument), 1]) }?;
     status(argument.status)?;
     Ok(Handle(argument.handle))
@@ -64,7 +68,8 @@ pub(crate) unsafe fn unmap_grant(place: u64, handle: Handle) -> Result<(), Errno
     }
     const _: () = assert!(size_of::<Unmap>() == 24);
     let mut argument = Unmap { place, bus_address: 0, handle: handle.0, status: 0 };
-    // SAFETY: `argument` is the one structure that the operation reads and writes; the place is the caller's promise.
+    // SAFETY: `argument` is the one structure that the operation reads and writes; the place is the
+    // caller's promise.
     unsafe { call::<GRANT_TABLE_OP>([1, address_mut(&mut argument), 1]) }?;
     status(argument.status)
 }

@@ -1,4 +1,5 @@
-//! HYPERVISOR_memory_op (memory.h) and HYPERVISOR_update_va_mapping: what lies where in this guest's memory.
+//! HYPERVISOR_memory_op (memory.h) and HYPERVISOR_update_va_mapping: what lies where in this
+//! guest's memory.
 
 use noxs::hypercall::{NoxsOp, XENMEM_NOXS_OP};
 
@@ -37,11 +38,13 @@ pub(crate) unsafe fn add_to_physmap(space: Space, gfn: u64) -> Result<(), Errno>
     }
     const _: () = assert!(size_of::<AddToPhysmap>() == 24);
     let argument = AddToPhysmap { domid: DOMID_SELF, size: 0, space: space as u32, index: 0, gfn };
-    // SAFETY: `argument` is the structure that the operation reads; the frame is the caller's promise.
+    // SAFETY: `argument` is the structure that the operation reads; the frame is the caller's
+    // promise.
     unsafe { call::<MEMORY_OP>([7, address(&argument), 0]) }
 }
 
-/// XENMEM_decrease_reservation, PVH: gives the memory of frame `gfn` back. Nothing is at that frame then.
+/// XENMEM_decrease_reservation, PVH: gives the memory of frame `gfn` back. Nothing is at that frame
+/// then.
 ///
 /// # Safety
 /// Nobody accesses that frame until something is mapped there.
@@ -57,8 +60,8 @@ pub(crate) unsafe fn give_back(gfn: u64) -> Result<(), Errno> {
     const _: () = assert!(size_of::<Reservation>() == 32);
     let frames = address(&gfn);
     let argument = Reservation { frames, count: 1, order: 0, flags: 0, domid: DOMID_SELF };
-    // SAFETY: `argument` is the structure that the operation reads, with a pointer to one frame number; the frame is the
-    // caller's promise.
+    // SAFETY: `argument` is the structure that the operation reads, with a pointer to one frame
+    // number; the frame is the caller's promise.
     unsafe { call::<MEMORY_OP>([1, address(&argument), 0]) }
 }
 
@@ -67,6 +70,7 @@ pub(crate) unsafe fn give_back(gfn: u64) -> Result<(), Errno> {
 /// # Safety
 /// For `OP_MAP` in a PVH guest: no reference to the memory of `argument.frame` exists.
 pub(crate) unsafe fn noxs(argument: &mut NoxsOp) -> Result<(), Errno> {
-    // SAFETY: `argument` is the structure that the operation reads and writes; the frame is the caller's promise.
+    // SAFETY: `argument` is the structure that the operation reads and writes; the frame is the
+    // caller's promise.
     unsafe { call::<MEMORY_OP>([XENMEM_NOXS_OP.into(), address_mut(argument), 0]) }
 }

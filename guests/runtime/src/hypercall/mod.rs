@@ -1,8 +1,9 @@
 //! Hypercalls: the call itself, and one typed function for each operation that the runtime uses.
 //!
-//! Numbers and structures are those of Xen's public headers (xen.h, sched.h, event_channel.h, memory.h,
-//! grant_table.h, hvm/hvm_op.h, hvm/params.h), which are a stable ABI. `event`, `grant` and `memory` have those of the headers of
-//! their names; what is left is here. Neighbours: everything else in this crate.
+//! Numbers and structures are those of Xen's public headers (xen.h, sched.h, event_channel.h,
+//! memory.h, grant_table.h, hvm/hvm_op.h, hvm/params.h), which are a stable ABI. `event`, `grant`
+//! and `memory` have those of the headers of their names; what is left is here. Neighbours:
+//! everything else in this crate.
 
 use core::fmt;
 
@@ -65,13 +66,14 @@ const _: () = assert!(size_of::<TrapInfo>() == 16);
 pub(crate) fn shutdown(reason: Reason) -> ! {
     let argument = reason as u32;
     loop {
-        // SAFETY: `argument` is the `struct sched_shutdown` that the operation reads, and it does not return.
+        // SAFETY: `argument` is the `struct sched_shutdown` that the operation reads, and it does
+        // not return.
         let _ = unsafe { call::<SCHED_OP>([2, address(&argument), 0]) };
     }
 }
 
-/// SCHEDOP_poll: blocks until one of `ports` is pending, or `deadline` (system time, ns; 0: none), or
-/// without a reason. With no port and no deadline: until some event arrives.
+/// SCHEDOP_poll: blocks until one of `ports` is pending, or `deadline` (system time, ns; 0: none),
+/// or without a reason. With no port and no deadline: until some event arrives.
 pub(crate) fn poll(ports: &[Port], deadline: u64) {
     #[repr(C)]
     struct Poll {
@@ -83,8 +85,9 @@ pub(crate) fn poll(ports: &[Port], deadline: u64) {
     // Xen takes at most 128 ports; waking early is allowed, so fewer than asked for would not be.
     let count = u32::try_from(ports.len()).unwrap_or(u32::MAX);
     let argument = Poll { ports: ports.as_ptr().expose_provenance() as u64, count, deadline };
-    // SAFETY: `argument` is the structure that the operation reads, with a pointer to `count` ports, which are
-    // integers of 32 bits. A failure (a port that is not valid) returns at once: the caller sees a wake without a reason.
+    // SAFETY: `argument` is the structure that the operation reads, with a pointer to `count`
+    // ports, which are integers of 32 bits. A failure (a port that is not valid) returns at
+    // once: the caller sees a wake without a reason.
     let _ = unsafe { call::<SCHED_OP>([3, address(&argument), 0]) };
 }
 
@@ -113,7 +116,8 @@ pub(crate) fn hvm_param(param: HvmParam) -> Result<u64, Errno> {
     Ok(argument.value)
 }
 
-/// The address of an argument, for Xen to read it: exposed, or the compiler might keep the argument in registers.
+/// The address of an argument, for Xen to read it: exposed, or the compiler might keep the argument
+/// in registers.
 fn address<T>(argument: &T) -> u64 {
     core::ptr::from_ref(argument).expose_provenance() as u64
 }
@@ -123,7 +127,8 @@ fn address_mut<T>(argument: &mut T) -> u64 {
     core::ptr::from_mut(argument).expose_provenance() as u64
 }
 
-/// Calls entry `NUMBER` of the hypercall page. No operation that we use returns a value above zero that anyone needs.
+/// Calls entry `NUMBER` of the hypercall page. No operation that we use returns a value above zero
+/// that anyone needs.
 ///
 /// # Safety
 /// The arguments are what the hypercall expects, and what it does to this domain is sound.
@@ -135,8 +140,9 @@ unsafe fn call<const NUMBER: usize>(arguments: [u64; 3]) -> Result<(), Errno> {
         static hypercall_page: [u8; 4096];
     }
     let result: i64;
-    // SAFETY: the page was filled by Xen (PV: by the domain builder, PVH: in `entry`), each entry has 32 bytes. It
-    // uses the stack and the registers below, which are given up. What it does is the caller's promise.
+    // SAFETY: the page was filled by Xen (PV: by the domain builder, PVH: in `entry`), each entry
+    // has 32 bytes. It uses the stack and the registers below, which are given up. What it does
+    // is the caller's promise.
     unsafe {
         asm!("call {page} + {offset}", page = sym hypercall_page, offset = const NUMBER * 32,
             out("rax") result, inout("rdi") arguments[0] => _, inout("rsi") arguments[1] => _,

@@ -1,8 +1,9 @@
 //! A network interface: the frontend of netif.h, as a device for smoltcp.
 //!
-//! One queue, one event channel, packets of one page at most. Each direction has `SLOTS` buffers, granted to the backend as
-//! long as the device exists; a received frame is copied out once and only the copy is looked at. Checksums are neither left
-//! out nor believed: we say `feature-no-csum-offload`, and smoltcp verifies all that arrives.
+//! One queue, one event channel, packets of one page at most. Each direction has `SLOTS` buffers,
+//! granted to the backend as long as the device exists; a received frame is copied out once and
+//! only the copy is looked at. Checksums are neither left out nor believed: we say
+//! `feature-no-csum-offload`, and smoltcp verifies all that arrives.
 
 use core::fmt;
 
@@ -83,7 +84,8 @@ impl Network {
         Ok(Network { frontend, mac, wire: Wire::new(pages, channel) })
     }
 
-    /// Goes on with connecting or ending, if the backend changed its state. To be called after each wait.
+    /// Goes on with connecting or ending, if the backend changed its state. To be called after each
+    /// wait.
     pub fn advance(&mut self, plane: &mut Plane) -> Result<Link, DeviceError> {
         if self.wire.broken && self.frontend.link() < Link::Closing {
             self.frontend.close(plane);
@@ -113,7 +115,8 @@ impl Network {
         self.mac
     }
 
-    /// Whether nothing can be sent at present: the backend has all buffers. It wakes us when it is done with one.
+    /// Whether nothing can be sent at present: the backend has all buffers. It wakes us when it is
+    /// done with one.
     pub fn is_stalled(&self) -> bool {
         self.wire.stalled
     }
@@ -147,8 +150,18 @@ struct Wire {
 
 impl Wire {
     fn new(pages: Pages, channel: Channel) -> Wire {
-        let (transmit, receive) = (Transmit::new(pages.page(TRANSMIT)), Receive::new(pages.page(RECEIVE)));
-        Wire { pages, channel, transmit, receive, up: false, stalled: false, broken: false, frame: [0; FRAME] }
+        let (transmit, receive) =
+            (Transmit::new(pages.page(TRANSMIT)), Receive::new(pages.page(RECEIVE)));
+        Wire {
+            pages,
+            channel,
+            transmit,
+            receive,
+            up: false,
+            stalled: false,
+            broken: false,
+            frame: [0; FRAME],
+        }
     }
 
     fn ready(&mut self) -> bool {
@@ -166,7 +179,8 @@ impl Wire {
         }
     }
 
-    /// The length of the next frame, which is then in `frame`. None too if there is no buffer for an answer.
+    /// The length of the next frame, which is then in `frame`. None too if there is no buffer for
+    /// an answer.
     fn next_frame(&mut self) -> Option<usize> {
         if !self.can_send() {
             return None;
@@ -217,7 +231,10 @@ impl phy::Device for Network {
     fn receive(&mut self, _: Instant) -> Option<(RxToken<'_>, TxToken<'_>)> {
         let length = self.wire.next_frame()?;
         let Wire { pages, channel, transmit, broken, frame, .. } = &mut self.wire;
-        Some((RxToken { frame: frame.get(..length)? }, TxToken { pages, channel, transmit, broken }))
+        Some((
+            RxToken { frame: frame.get(..length)? },
+            TxToken { pages, channel, transmit, broken },
+        ))
     }
 
     fn transmit(&mut self, _: Instant) -> Option<TxToken<'_>> {

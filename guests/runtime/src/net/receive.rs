@@ -6,8 +6,8 @@ use crate::front_ring::{BadBackend, FrontRing};
 use crate::page::{PAGE, SharedPage};
 use crate::slots::{Slot, Slots};
 
-/// Bytes of a `struct netif_rx_request`: id, padding, grant reference; and of a `struct netif_rx_response`: id, offset,
-/// flags, status.
+/// Bytes of a `struct netif_rx_request`: id, padding, grant reference; and of a `struct
+/// netif_rx_response`: id, offset, flags, status.
 const ENTRY: usize = 8;
 
 const MORE_DATA: u16 = 1 << 2;
@@ -41,7 +41,8 @@ impl Receive {
         self.ring.arm()
     }
 
-    /// Copies the next frame into `frame` and tells its length. Its buffer goes back to the backend.
+    /// Copies the next frame into `frame` and tells its length. Its buffer goes back to the
+    /// backend.
     pub(super) fn take(
         &mut self,
         pages: &Pages,
@@ -52,10 +53,12 @@ impl Receive {
             let response = Response::decode(response);
             let slot = self.slots.give_back(response.id).ok_or(BadBackend)?;
             let found = response.frame()?;
-            let length = found.filter(|_| !self.skipping && response.flags & MORE_DATA == 0).map(|(offset, length)| {
-                pages.page(buffer(slot)).read(offset, &mut frame[..length]);
-                length
-            });
+            let length = found.filter(|_| !self.skipping && response.flags & MORE_DATA == 0).map(
+                |(offset, length)| {
+                    pages.page(buffer(slot)).read(offset, &mut frame[..length]);
+                    length
+                },
+            );
             self.skipping = response.flags & MORE_DATA != 0;
             self.slots.take().map_or(Ok(()), |slot| self.post(pages, slot))?;
             if self.ring.publish() {
@@ -100,10 +103,11 @@ impl Response {
         }
     }
 
-    /// Offset and length of the data. None if there is none, or more than a frame can have, which only the first part of a
-    /// frame that we do not take has.
+    /// Offset and length of the data. None if there is none, or more than a frame can have, which
+    /// only the first part of a frame that we do not take has.
     fn frame(self) -> Result<Option<(usize, usize)>, BadBackend> {
-        // We asked for nothing that would come with extra information, and could not skip it: it looks like no response.
+        // We asked for nothing that would come with extra information, and could not skip it: it
+        // looks like no response.
         if self.flags & EXTRA_INFO != 0 {
             return Err(BadBackend);
         }

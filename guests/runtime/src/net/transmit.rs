@@ -6,8 +6,8 @@ use crate::front_ring::{BadBackend, FrontRing};
 use crate::page::SharedPage;
 use crate::slots::Slots;
 
-/// Bytes of a `struct netif_tx_request`: grant reference, offset, flags, id, size; and of a `struct netif_tx_response`: id,
-/// status.
+/// Bytes of a `struct netif_tx_request`: grant reference, offset, flags, id, size; and of a `struct
+/// netif_tx_response`: id, status.
 const REQUEST: usize = 12;
 const RESPONSE: usize = 4;
 
@@ -22,8 +22,8 @@ impl Transmit {
         Transmit { ring: FrontRing::new(page), slots: Slots::default() }
     }
 
-    /// Takes back the buffers that the backend has done with. True if one is free. Whether a frame was sent or dropped is no
-    /// matter to us.
+    /// Takes back the buffers that the backend has done with. True if one is free. Whether a frame
+    /// was sent or dropped is no matter to us.
     pub(super) fn collect(&mut self) -> Result<bool, BadBackend> {
         while let Some([low, high, _, _]) = self.ring.pop::<RESPONSE>()? {
             self.slots.give_back(u16::from_le_bytes([low, high])).ok_or(BadBackend)?;
@@ -36,8 +36,14 @@ impl Transmit {
         self.ring.arm()
     }
 
-    /// Sends a frame of one page at most; dropped if no buffer is free, which `collect` tells before.
-    pub(super) fn send(&mut self, pages: &Pages, channel: &Channel, frame: &[u8]) -> Result<(), BadBackend> {
+    /// Sends a frame of one page at most; dropped if no buffer is free, which `collect` tells
+    /// before.
+    pub(super) fn send(
+        &mut self,
+        pages: &Pages,
+        channel: &Channel,
+        frame: &[u8],
+    ) -> Result<(), BadBackend> {
         let Some(slot) = self.slots.take() else { return Ok(()) };
         let buffer = TRANSMIT + 1 + slot.index();
         pages.page(buffer).write(0, frame);

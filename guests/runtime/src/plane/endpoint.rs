@@ -1,7 +1,8 @@
-//! This guest's end of one device's control page: the page mapped, its event channel bound, and what we have seen of the backend.
+//! This guest's end of one device's control page: the page mapped, its event channel bound, and
+//! what we have seen of the backend.
 //!
-//! The backend can write any byte of the page at any time. The crate `noxs` reads each word once and checks the copy; our own
-//! keys and state are never read back.
+//! The backend can write any byte of the page at any time. The crate `noxs` reads each word once
+//! and checks the copy; our own keys and state are never read back.
 
 use core::time::Duration;
 
@@ -19,8 +20,8 @@ use crate::foreign::{ForeignPage, ForeignWindow};
 use crate::grant::DomId;
 use crate::page::SharedPage;
 
-/// How long, and how often, we wait for a backend that writes its keys. It is a few microseconds' work, but its domain may be
-/// scheduled out meanwhile.
+/// How long, and how often, we wait for a backend that writes its keys. It is a few microseconds'
+/// work, but its domain may be scheduled out meanwhile.
 const PAUSE: Duration = Duration::from_millis(2);
 const PAUSES: usize = 1000;
 
@@ -64,8 +65,8 @@ impl Endpoint {
         self.channel.port()
     }
 
-    /// What the backend says of itself. One that has been closed in between, unseen, counts as Closed: what we shared with it is of
-    /// no more use.
+    /// What the backend says of itself. One that has been closed in between, unseen, counts as
+    /// Closed: what we shared with it is of no more use.
     pub(crate) fn backend_state(&mut self) -> State {
         self.seen = match self.end.page().change(Side::Backend, self.seen) {
             Change::None => self.seen,
@@ -75,8 +76,12 @@ impl Endpoint {
         self.seen
     }
 
-    /// What the backend tells, at least as new as its state that was read before. Waits a little while it is being written.
-    pub(crate) fn backend_keys<'b>(&self, buffer: &'b mut KeyBuffer) -> Result<KeyList<'b>, DeviceError> {
+    /// What the backend tells, at least as new as its state that was read before. Waits a little
+    /// while it is being written.
+    pub(crate) fn backend_keys<'b>(
+        &self,
+        buffer: &'b mut KeyBuffer,
+    ) -> Result<KeyList<'b>, DeviceError> {
         let length = self.snapshot(buffer)?;
         // Checked already, of private memory: this says so to the borrow checker, too.
         KeyList::parse(buffer.get(..length).unwrap_or_default()).map_err(|_| DeviceError::Backend)

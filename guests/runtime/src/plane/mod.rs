@@ -1,10 +1,12 @@
-//! The control plane: how this guest learns of its devices, and by what it and their backends tell each other keys and states.
+//! The control plane: how this guest learns of its devices, and by what it and their backends tell
+//! each other keys and states.
 //!
-//! A guest has one of two. A guest to which the toolstack gave a port for Xenstore uses that; any other asks Xen for NoXS. What an
-//! application and the devices see is the same: watches, which fire by their token, and lists of devices.
+//! A guest has one of two. A guest to which the toolstack gave a port for Xenstore uses that; any
+//! other asks Xen for NoXS. What an application and the devices see is the same: watches, which
+//! fire by their token, and lists of devices.
 //!
-//! `Noxs` is the device page, `endpoint` one end of a device's control page. Neighbours: `store` is Xenstore; `device` and
-//! `control` use both.
+//! `Noxs` is the device page, `endpoint` one end of a device's control page. Neighbours: `store` is
+//! Xenstore; `device` and `control` use both.
 
 use crate::Error;
 use crate::boot::Boot;
@@ -49,7 +51,8 @@ impl Plane {
         }
     }
 
-    /// Whether the watch fired since this was asked last. It tells that something changed, not what.
+    /// Whether the watch fired since this was asked last. It tells that something changed, not
+    /// what.
     pub fn take_fired(&mut self, token: Token) -> bool {
         match self {
             Plane::Xenstore(store) => store.take_fired(token),
@@ -57,7 +60,8 @@ impl Plane {
         }
     }
 
-    /// The devices of a class that this guest has, lowest id first; no more than `ids` has place for.
+    /// The devices of a class that this guest has, lowest id first; no more than `ids` has place
+    /// for.
     pub fn devices(&mut self, class: Class, ids: &mut [DeviceId]) -> Result<usize, StoreError> {
         match self {
             Plane::Xenstore(store) => {

@@ -1,8 +1,8 @@
-//! NoXS: the device page, which tells the devices of this guest, and the ports on which news of it and of them come
-//! (docs/noxs-abi.md).
+//! NoXS: the device page, which tells the devices of this guest, and the ports on which news of it
+//! and of them come (docs/noxs-abi.md).
 //!
-//! Xen makes the page with the guest's first device, so it may be missing at first. Its interrupt is bound before it is looked for:
-//! whatever comes later is told.
+//! Xen makes the page with the guest's first device, so it may be missing at first. Its interrupt
+//! is bound before it is looked for: whatever comes later is told.
 
 use noxs::device;
 use noxs::device_page::{DevicePage, Entry, SLOTS};
@@ -51,7 +51,11 @@ impl Noxs {
         if query.slots as usize != SLOTS {
             return Err(Error::NoPlane);
         }
-        let mut noxs = Noxs::new(events, kind, Channel::interrupt(events, query.virq).map_err(Error::Interrupt)?);
+        let mut noxs = Noxs::new(
+            events,
+            kind,
+            Channel::interrupt(events, query.virq).map_err(Error::Interrupt)?,
+        );
         noxs.look_for_page();
         Ok(noxs)
     }
@@ -91,7 +95,8 @@ impl Noxs {
         self.fired |= token.bit();
     }
 
-    /// Lets the token fire at once, with each event on a device's port, and when a device comes or goes.
+    /// Lets the token fire at once, with each event on a device's port, and when a device comes or
+    /// goes.
     pub(crate) fn watch_device(&mut self, token: Token, endpoint: &Endpoint) {
         let entry = endpoint.entry();
         if let Some(used) = self.used.get_mut(entry.slot) {
@@ -122,7 +127,9 @@ impl Noxs {
     /// The devices of a class.
     pub(crate) fn ids(&self, class: Class) -> impl Iterator<Item = DeviceId> {
         let class = class.of_page();
-        self.entries().filter(move |entry| entry.device.class == class).map(|entry| DeviceId::new(entry.device.id.0))
+        self.entries()
+            .filter(move |entry| entry.device.class == class)
+            .map(|entry| DeviceId::new(entry.device.id.0))
     }
 
     /// A device that has not been used yet.
@@ -145,7 +152,11 @@ impl Noxs {
     }
 
     /// Maps a device's control page.
-    pub(crate) fn open_endpoint(&self, entry: Entry, window: ForeignWindow) -> Result<Endpoint, DeviceError> {
+    pub(crate) fn open_endpoint(
+        &self,
+        entry: Entry,
+        window: ForeignWindow,
+    ) -> Result<Endpoint, DeviceError> {
         Endpoint::open(self.events, self.kind, entry, window)
     }
 }

@@ -1,6 +1,8 @@
 #![allow(clippy::unwrap_used)]
 
-use noxs::device::{Class as PageClass, Device, DeviceId as PageId, DomId, GrantRef, Port as PagePort};
+use noxs::device::{
+    Class as PageClass, Device, DeviceId as PageId, DomId, GrantRef, Port as PagePort,
+};
 use noxs::device_page::DeviceTable;
 use proptest::prelude::*;
 
@@ -35,7 +37,9 @@ fn a_watch_fires_at_once_and_with_each_change() {
 fn devices_are_listed_by_class() {
     let page = test_page();
     let mut table = DeviceTable::create(page);
-    for (class, id) in [(PageClass::VIF, 3), (PageClass::VBD, 51712), (PageClass::VIF, 1), (PageClass::SYSCTL, 0)] {
+    for (class, id) in
+        [(PageClass::VIF, 3), (PageClass::VBD, 51712), (PageClass::VIF, 1), (PageClass::SYSCTL, 0)]
+    {
         table.add(&device(class, id)).unwrap();
     }
     let noxs = Noxs::fake(Events::new(test_page()), page);

@@ -28,7 +28,8 @@ pub(crate) fn put(server: &mut Producer, kind: u32, request: u32, body: &[u8]) {
     server.push(body).unwrap();
 }
 
-/// Puts down the answers to the following requests, in their order, and the events that come with them.
+/// Puts down the answers to the following requests, in their order, and the events that come with
+/// them.
 pub(crate) fn script(store: &Store, server: &mut Producer, answers: &[Answer<'_>]) {
     let mut request = store.request;
     for answer in answers {

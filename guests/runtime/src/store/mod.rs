@@ -1,8 +1,8 @@
-//! A client of Xenstore over the ring that a guest gets at boot (io/xs_wire.h). One request at a time, each blocks until
-//! its answer is there; watches are remembered as they fire.
+//! A client of Xenstore over the ring that a guest gets at boot (io/xs_wire.h). One request at a
+//! time, each blocks until its answer is there; watches are remembered as they fire.
 //!
-//! Paths are absolute, or relative to the guest's own home (`/local/domain/N`). Transactions are left out: a guest of
-//! this runtime writes keys that are its own.
+//! Paths are absolute, or relative to the guest's own home (`/local/domain/N`). Transactions are
+//! left out: a guest of this runtime writes keys that are its own.
 
 use core::time::Duration;
 
@@ -20,8 +20,8 @@ mod wire;
 const REQUESTS: Layout = Layout::new(0, 1024, 2048, 2052);
 const ANSWERS: Layout = Layout::new(1024, 1024, 2056, 2060);
 
-/// How long xenstored may take over one step of an exchange: generous, since it may be serving thousands of guests on a
-/// slow host, but an end.
+/// How long xenstored may take over one step of an exchange: generous, since it may be serving
+/// thousands of guests on a slow host, but an end.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 static WINDOW: Window = Window::new();
@@ -61,7 +61,15 @@ impl Store {
     pub(crate) fn open(events: Events, kind: Kind, ring: Ring) -> Result<Store, Error> {
         let page = WINDOW.map_ring(kind, ring.frame)?;
         let (requests, answers) = (Producer::new(page, REQUESTS), Consumer::new(page, ANSWERS));
-        Ok(Store { events, port: ring.port, requests, answers, request: 0, fired: 0, broken: false })
+        Ok(Store {
+            events,
+            port: ring.port,
+            requests,
+            answers,
+            request: 0,
+            fired: 0,
+            broken: false,
+        })
     }
 
     /// Reads a node's value into `buffer`.
@@ -71,7 +79,11 @@ impl Store {
     }
 
     /// Lists a node's children: their names, each with a zero byte after it.
-    pub fn directory<'b>(&mut self, path: &str, buffer: &'b mut [u8]) -> Result<&'b [u8], StoreError> {
+    pub fn directory<'b>(
+        &mut self,
+        path: &str,
+        buffer: &'b mut [u8],
+    ) -> Result<&'b [u8], StoreError> {
         let length = self.exchange(Operation::Directory, &[path.as_bytes(), b"\0"], buffer)?;
         Ok(buffer.get(..length).unwrap_or_default())
     }
@@ -96,7 +108,8 @@ impl Store {
         self.command(Operation::Unwatch, &[path.as_bytes(), b"\0", &token.encode(), b"\0"])
     }
 
-    /// Whether the watch fired since this was asked last. It tells that something changed, not what: read the node.
+    /// Whether the watch fired since this was asked last. It tells that something changed, not
+    /// what: read the node.
     pub fn take_fired(&mut self, token: Token) -> bool {
         let fired = self.fired & token.bit() != 0;
         self.fired &= !token.bit();
@@ -112,7 +125,12 @@ impl Store {
     }
 
     /// Sends a request and receives its answer into `buffer`.
-    fn exchange(&mut self, operation: Operation, body: &[&[u8]], buffer: &mut [u8]) -> Result<usize, StoreError> {
+    fn exchange(
+        &mut self,
+        operation: Operation,
+        body: &[&[u8]],
+        buffer: &mut [u8],
+    ) -> Result<usize, StoreError> {
         let length: usize = body.iter().map(|part| part.len()).sum();
         let length = u32::try_from(length).unwrap_or(u32::MAX);
         if length as usize > MAX_BODY {
@@ -188,7 +206,8 @@ impl Store {
         Ok(tail)
     }
 
-    /// Puts bytes into the ring; blocks while it is full. The caller tells xenstored when the request is complete.
+    /// Puts bytes into the ring; blocks while it is full. The caller tells xenstored when the
+    /// request is complete.
     fn send(&mut self, mut bytes: &[u8]) -> Result<(), StoreError> {
         while !bytes.is_empty() {
             let Ok(done) = self.requests.push(bytes) else {
@@ -240,7 +259,8 @@ impl Source for Store {
         Some(self.port)
     }
 
-    /// Takes the events that are in the ring. Ready while a watch that fired has not been asked for.
+    /// Takes the events that are in the ring. Ready while a watch that fired has not been asked
+    /// for.
     fn ready(&mut self) -> bool {
         while !self.broken && self.answers.queued() != Ok(0) {
             match self.receive_header() {

@@ -43,7 +43,8 @@ fn a_long_answer_is_skipped() {
 
 #[test]
 fn nonsense_ends_the_connection() {
-    for (kind, request, length) in [(2, 9, 0), (11, 1, 0), (2, 1, 4097), (WATCH_EVENT, 0, u32::MAX)] {
+    for (kind, request, length) in [(2, 9, 0), (11, 1, 0), (2, 1, 4097), (WATCH_EVENT, 0, u32::MAX)]
+    {
         let (mut store, _requests, mut server) = pair();
         server.push(&Header { kind, request, length }.encode()).unwrap();
         assert_eq!(store.read("a", &mut [0; 8]), Err(StoreError::Broken));

@@ -75,7 +75,9 @@ impl Token {
     /// From the end of a watch event's body, `... 0 token 0`.
     pub(crate) fn decode(tail: [u8; 4]) -> Option<Token> {
         match tail {
-            [0, high @ b'A'..=b'B', low @ b'a'..=b'p', 0] => Some(Token((high - b'A') * 16 + (low - b'a'))),
+            [0, high @ b'A'..=b'B', low @ b'a'..=b'p', 0] => {
+                Some(Token((high - b'A') * 16 + (low - b'a')))
+            }
             _ => None,
         }
     }
