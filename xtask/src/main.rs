@@ -6,6 +6,7 @@
 
 mod cache;
 mod check;
+mod children;
 mod count;
 mod demo;
 mod deps;
@@ -16,8 +17,11 @@ mod install;
 mod known;
 mod lab;
 mod patches;
+mod plain;
 mod progress;
+mod report;
 mod run;
+mod stop;
 mod suites;
 mod test;
 

@@ -24,6 +24,8 @@ pub(crate) struct Boot {
     pub(crate) modules: Option<PathBuf>,
     pub(crate) guest: GuestKernel,
     image: String,
+    /// The versions of all Debian packages in the image.
+    packages: PathBuf,
 }
 
 /// What the Linux guests of /guests run.
@@ -60,6 +62,7 @@ impl Boot {
             modules: Some(image.modules()),
             guest: GuestKernel { kernel: None, modules: Some(image.guest_modules()) },
             image: image.id(),
+            packages: image.packages(),
         }
     }
 
@@ -72,12 +75,14 @@ impl Boot {
             modules: None,
             guest: GuestKernel { kernel: Some(built::kernel(Kernel::Tinyx)?), modules: None },
             image: image.id(),
+            packages: image.packages(),
         })
     }
 
     /// Adds to `key` what makes one host behave unlike another.
     pub(super) fn add_to(&self, key: &mut Key) -> Result<()> {
         key.add("image", &self.image);
+        key.add("packages", fs::read(&self.packages)?);
         let of_plane: &[&Path] = match self.plane {
             // Both are in the image.
             Plane::Xenstore => &[],

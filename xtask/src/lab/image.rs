@@ -94,6 +94,11 @@ impl Image {
         self.dir.join("modules")
     }
 
+    /// dpkg's list of what is installed in it, with the versions.
+    pub(crate) fn packages(&self) -> PathBuf {
+        self.dir.join("packages")
+    }
+
     /// The modules that a Linux guest needs for its devices.
     pub(crate) fn guest_modules(&self) -> PathBuf {
         self.dir.join("guest-modules")

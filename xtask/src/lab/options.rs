@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
+use super::accel::Accel;
+
 /// How guests and the host talk about devices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Plane {
@@ -48,6 +50,10 @@ pub(crate) struct Options {
     /// the clock on the wall
     #[arg(long)]
     pub(crate) icount: bool,
+
+    /// What executes the host's instructions
+    #[arg(long, value_enum, default_value = "tcg")]
+    pub(crate) accel: Accel,
 
     /// Memory of the host in MiB
     #[arg(long, value_name = "MIB", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1024..=1 << 20))]
@@ -110,6 +116,7 @@ impl Default for Options {
             with_xenstored: false,
             debug_kernel: false,
             icount: false,
+            accel: Accel::Tcg,
             memory: 4096,
             cpus: 2,
             timeout: None,
