@@ -41,8 +41,8 @@ const PING_LIMIT: Duration = Duration::from_secs(120);
 /// How long what is still on its way may take after the job's end.
 const DRAIN_LIMIT: Duration = Duration::from_secs(60);
 
-/// How often we look whether there is space left for what the host writes.
-const SPACE_EVERY: Duration = Duration::from_secs(2);
+/// How often we look what QEMU says, and whether there is space left for what the host writes.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// The file in the host's folder with the tar of what is copied out.
 pub(crate) const OUT: &str = "out.tar";
@@ -97,7 +97,7 @@ pub(crate) struct Session<'a> {
     log: File,
     asked: Duration,
     heard: Duration,
-    space_seen: Duration,
+    looked: Duration,
 }
 
 /// Powers the host on in `dir` and returns the status of its job.
@@ -149,7 +149,7 @@ pub(crate) fn run<'a>(
         streams: [stream("stdout"), stream("stderr"), stream("out")],
         asked: Duration::ZERO,
         heard: Duration::ZERO,
-        space_seen: Duration::ZERO,
+        looked: Duration::ZERO,
     };
     let ended = session.live();
     session.raw = None;
@@ -294,19 +294,22 @@ impl Session<'_> {
             };
             return Err(self.failure(&format!("{what}{}", self.qemu_log())));
         }
-        self.check_space()?;
+        if self.clock.since(self.looked) >= LOOK_EVERY {
+            self.looked = self.clock.now();
+            self.check_qemu()?;
+        }
         self.check_time()
     }
 
-    /// QEMU stops a host whose disk it cannot write to: it would be found to hang, and nobody would
-    /// hear why.
-    fn check_space(&mut self) -> Result<()> {
-        if self.clock.since(self.space_seen) < SPACE_EVERY {
-            return Ok(());
+    /// QEMU stops a host whose disk it cannot write to, or whose instructions KVM cannot execute: it
+    /// would be found to hang, and nobody would hear why.
+    fn check_qemu(&mut self) -> Result<()> {
+        if let Some(what) = room::full(self.dir)? {
+            return Err(self.failure(&what));
         }
-        self.space_seen = self.clock.now();
-        match room::full(self.dir)? {
-            Some(what) => Err(self.failure(&what)),
+        let said = self.qemu_said();
+        match said.lines().find(|line| line.starts_with("KVM internal error")) {
+            Some(line) => Err(self.failure(&format!("this machine's KVM cannot run Xen: {line}"))),
             None => Ok(()),
         }
     }
@@ -364,10 +367,14 @@ impl Session<'_> {
     }
 
     fn qemu_log(&self) -> String {
+        let said = self.qemu_said();
+        if said.is_empty() { String::new() } else { format!("; QEMU says: {said}") }
+    }
+
+    fn qemu_said(&self) -> String {
         let said = std::fs::read(self.dir.join(logs::QEMU)).unwrap_or_default();
         let lines: Vec<String> = String::from_utf8_lossy(&said).lines().map(plain).collect();
-        let said = lines.join("\n");
-        if said.trim().is_empty() { String::new() } else { format!("; QEMU says: {}", said.trim()) }
+        lines.join("\n").trim().to_owned()
     }
 
     fn failure(&mut self, what: &str) -> anyhow::Error {

@@ -61,13 +61,17 @@ pub(crate) fn build(root: &Path) -> Result<Built> {
     stripped(programs)
 }
 
+/// What goes: the debugging information has the checkout's folder in it, and the build id is made
+/// from that.
+const STRIP: &[&str] = &["--strip-debug", "--remove-section=.note.gnu.build-id"];
+
 /// Copies without the debugging information.
 fn stripped(programs: Programs) -> Result<Built> {
     let dir = tempfile::tempdir()?;
     let mut stripped = Programs::new();
     for (name, from) in programs {
         let to = dir.path().join(&name);
-        Tool::new("strip").args(["--strip-debug", "-o"]).arg(&to).arg(from).log_on_failure()?;
+        Tool::new("strip").args(STRIP).arg("-o").arg(&to).arg(from).log_on_failure()?;
         stripped.insert(name, to);
     }
     Ok(Built { programs: stripped, _dir: dir })
@@ -84,4 +88,29 @@ fn every_suite_has_a_host(programs: &Programs) -> Result<()> {
         ensure!(programs.contains_key(suite.name), "lab-tests has no suite {}", suite.name);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Programs, stripped};
+    use crate::run::Tool;
+
+    #[test]
+    fn the_folder_that_a_program_was_built_in_is_not_in_its_copy() {
+        let dir = tempfile::tempdir().unwrap();
+        let built = ["one", "another/and/deeper"].map(|folder| {
+            let folder = dir.path().join(folder);
+            std::fs::create_dir_all(&folder).unwrap();
+            std::fs::write(folder.join("life.c"), "int main(void) { return 0; }\n").unwrap();
+            let args = ["-g", "-Wl,--build-id", "life.c", "-o", "life"];
+            Tool::new("gcc").args(args).dir(&folder).log_on_failure().unwrap();
+            folder.join("life")
+        });
+        let read = |path: &std::path::Path| std::fs::read(path).unwrap();
+        assert_ne!(read(&built[0]), read(&built[1]));
+        let copies =
+            built.map(|path| stripped(Programs::from([("life".to_owned(), path)])).unwrap());
+        let [one, another] = copies.map(|copy| read(copy.get("life").unwrap()));
+        assert_eq!(one, another);
+    }
 }
