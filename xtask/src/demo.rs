@@ -1,9 +1,11 @@
 //! `cargo xtask demo`: LightVM for someone who has never seen Xen.
 
 use std::fs;
+use std::io::{IsTerminal, stdout};
 
 use anyhow::{Context, Result};
 
+use crate::lab::accel::Accel;
 use crate::lab::boot::Boot;
 use crate::lab::options::{Options as Host, Plane};
 use crate::progress::Step;
@@ -14,6 +16,10 @@ pub(crate) struct Options {
     /// The control plane of the host
     #[arg(long, value_enum, default_value = "xenstore")]
     plane: Plane,
+
+    /// What executes the host's instructions
+    #[arg(long, value_enum, default_value = "tcg")]
+    accel: Accel,
 
     /// Keep the host when the demo is over, with a root shell in it
     #[arg(long)]
@@ -62,10 +68,12 @@ pub(crate) fn run(options: &Options) -> Result<i32> {
         step.done();
     }
     // Counted instructions are the better clock; but where it runs, idle time passes instantly,
-    // which is no host to work on.
+    // which is no host to work on, and a real processor does not count.
+    let icount = !options.keep && options.accel != Accel::Kvm;
     let host = Host {
         plane: options.plane,
-        icount: !options.keep,
+        accel: options.accel,
+        icount,
         timeout: Some(LIMIT),
         ..Host::default()
     };
@@ -81,8 +89,11 @@ pub(crate) fn run(options: &Options) -> Result<i32> {
         Plane::Noxs => "demo-noxs.sh",
     };
     let script = script("demo-common.sh")? + &script(name)?;
-    let clock = if options.keep { ROUGH } else { EXACT };
-    let script = format!("clock='{clock}'; export clock\n{script}");
+    let clock = if icount { EXACT } else { ROUGH };
+    // dom0 cannot tell whether its output ends on a terminal.
+    let (bold, plain) = if stdout().is_terminal() { (r"\033[1m", r"\033[0m") } else { ("", "") };
+    let script =
+        format!("clock='{clock}' bold='{bold}' plain='{plain}'; export clock bold plain\n{script}");
     println!("booting a Xen host");
     let status = if options.keep {
         lab::shell_after(&Host { timeout: None, ..host }, &script)?

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use crate::count::{Counter, Counts, Prefixed};
 use crate::install::cargo;
@@ -141,13 +141,15 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
                 Ok(one())
             });
             let (report, request) = (&report, &request);
-            scope.spawn(move || {
-                report.step(SUITES, || {
-                    let built = built.context("there are no programs")?;
-                    let Outcome { counts, known } = suites::run(request, &built)?;
-                    Ok(Found { counts, known })
+            // Without programs the suites do not run, and the summary says so.
+            if let Some(built) = built {
+                scope.spawn(move || {
+                    report.step(SUITES, || {
+                        let Outcome { counts, known } = suites::run(request, &built)?;
+                        Ok(Found { counts, known })
+                    });
                 });
-            });
+            }
         }
         if with_others {
             long_steps(&workspace, &report);
