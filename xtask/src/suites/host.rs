@@ -101,7 +101,9 @@ pub(super) fn run(plan: &Plan, base: &Base, built: &Built) -> Result<Counts> {
     let died = ended.err().map(|error| format!("{error:#}"));
     let times = record.times();
     let (counts, missing) = record.close(died.as_deref());
-    println!("[{}] seconds: {times}", plan.name);
+    if !times.is_empty() {
+        println!("[{}] seconds: {times}", plan.name);
+    }
     if let Some(died) = &died {
         eprintln!("[{}] {died}", plan.name);
     }
