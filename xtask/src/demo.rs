@@ -52,15 +52,6 @@ const LIMIT: u64 = 1200;
 /// The script's exit status.
 pub(crate) fn run(options: &Options) -> Result<i32> {
     print!("{INTRODUCTION}  {}\n\n", crate::cache::root()?.display());
-    let needed = [deps::BUILD, deps::LAB].concat();
-    let missing = deps::missing(&needed)?;
-    if missing.is_empty() {
-        println!("All packages that are needed are installed.");
-    } else {
-        let step = Step::start(format!("installing {}", missing.join(" ")));
-        deps::ensure(&needed)?;
-        step.done();
-    }
     // Counted instructions are the better clock; but where it runs, idle time passes instantly,
     // which is no host to work on.
     let host = Host {
@@ -69,6 +60,8 @@ pub(crate) fn run(options: &Options) -> Result<i32> {
         timeout: Some(LIMIT),
         ..Host::default()
     };
+    // All at once, since sudo may ask for a password: nobody waits for that behind a build.
+    deps::ensure(&[deps::BUILD, &lab::needed(&host)].concat())?;
     let boot = Boot::of(&host)?;
     let step = Step::start("building chaos and the guests");
     let made = tempfile::tempdir()?;

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use crate::install::cargo;
 use crate::lab::boot::Boot;
 use crate::lab::cpio::Archive;
-use crate::lab::initramfs::BUSYBOX;
+use crate::lab::initramfs::{self, BUSYBOX};
 use crate::{deps, files};
 
 /// Packages of our own guests. They have a profile of their own, and nothing of std.
@@ -17,7 +17,7 @@ pub(crate) const PACKAGES: &[&str] = &["noop", "hello", "daytime", "blkcheck", "
 
 /// Puts the guests into `dir`, for a host that boots `boot`.
 pub(crate) fn install(dir: &Path, boot: &Boot) -> Result<()> {
-    deps::ensure(deps::BUILD)?;
+    deps::ensure(&[deps::BUILD, initramfs::NEEDED].concat())?;
     let workspace = files::workspace()?;
     let mut build = cargo(&workspace).args(["build", "--quiet", "--profile", "guest"]);
     for package in PACKAGES {

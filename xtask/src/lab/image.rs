@@ -44,6 +44,13 @@ const PACKAGES: &[&str] = &[
     "strace",
 ];
 
+/// What makes it, beyond what the workspace is built with.
+const NEEDED: &[&str] = &["apt", "e2fsprogs", "mmdebstrap", "tar", "util-linux"];
+
+/// What those need who are not root: the image's files belong to root and others, if only in a user
+/// namespace. mmdebstrap itself only recommends it.
+const NEEDED_WITHOUT_ROOT: &[&str] = &["uidmap"];
+
 /// Drivers of hardware that QEMU does not give us, and what nobody reads in the lab.
 const EXCLUDED: &[&str] = &[
     "/lib/modules/*/kernel/drivers/gpu/*",
@@ -112,10 +119,24 @@ pub(crate) fn get() -> Result<Image> {
     Ok(Image { dir })
 }
 
+/// The packages that make an image.
+pub(crate) fn needed() -> Vec<&'static str> {
+    match deps::is_root() {
+        true => NEEDED.to_vec(),
+        false => [NEEDED, NEEDED_WITHOUT_ROOT].concat(),
+    }
+}
+
 fn build(dir: &Path) -> Result<()> {
+    // Both may ask for a password, so they come before the spinner.
+    deps::ensure(&needed())?;
+    let sources = deps::apt_sources(SUITE)?.join("\n") + "\n";
+    if !deps::is_root() {
+        has_subordinate_ids()?;
+    }
     let tar = dir.join("root.tar");
     let step = Step::start("making the lab's Debian host (once, about two minutes)");
-    deps::retry("mmdebstrap", || bootstrap(&tar))?;
+    deps::retry("mmdebstrap", || bootstrap(&tar, &sources))?;
     extract_boot_files(&tar, dir)?;
     make_disk(&tar, dir)?;
     fs::remove_file(&tar)?;
@@ -123,8 +144,22 @@ fn build(dir: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Fails for a user who has no ids to give to the files of a user namespace.
+fn has_subordinate_ids() -> Result<()> {
+    let user = nix::unistd::geteuid();
+    for (option, kind) in [(None, "subuids"), (Some("-g"), "subgids")] {
+        let ended = Tool::new("getsubids").args(option).arg(user.to_string()).ended()?;
+        ensure!(
+            ended.status.success(),
+            "user {user} has no subordinate ids, which the files of the lab's host need: \
+             sudo usermod --add-{kind} 100000-165535 USER"
+        );
+    }
+    Ok(())
+}
+
 /// Installs Debian into a tar file, from the machine's own mirrors.
-fn bootstrap(tar: &Path) -> Result<()> {
+fn bootstrap(tar: &Path, sources: &str) -> Result<()> {
     let mut args = vec![
         "--variant=minbase".to_owned(),
         "--format=tar".to_owned(),
@@ -135,7 +170,6 @@ fn bootstrap(tar: &Path) -> Result<()> {
     args.extend(deps::apt_acquire_options()?.iter().map(|option| format!("--aptopt={option}")));
     args.extend(EXCLUDED.iter().map(|path| format!("--dpkgopt=path-exclude={path}")));
     args.extend([SUITE.to_owned(), tar.display().to_string(), "-".to_owned()]);
-    let sources = deps::apt_sources(SUITE)?.join("\n") + "\n";
     // INITRD=No: the kernel's installation would build a ramdisk that nobody boots.
     Tool::tied("mmdebstrap").args(args).env("INITRD", "No").input(sources).log_on_failure()
 }

@@ -29,11 +29,15 @@ use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 
 use self::boot::Boot;
-use self::options::Options;
+use self::options::{Options, Plane};
 use self::payload::Job;
 use crate::cache::Key;
+use crate::patches::built;
 use crate::run::Tool;
 use crate::{deps, files};
+
+/// The emulator with its firmware.
+const EMULATOR: &[&str] = &["ipxe-qemu", "qemu-system-x86", "seabios"];
 
 /// What `lab run` waits for when nobody says how long.
 const SCRIPT_TIMEOUT: u64 = 600;
@@ -60,6 +64,15 @@ pub(crate) fn shell_after(options: &Options, script: &str) -> Result<i32> {
     open_shell(options, Some(script))
 }
 
+/// The Debian packages that such a host takes; each part asks for its own again when it is built.
+pub(crate) fn needed(host: &Options) -> Vec<&'static str> {
+    let patched = match host.plane {
+        Plane::Xenstore => Vec::new(),
+        Plane::Noxs => built::needed(),
+    };
+    [EMULATOR, initramfs::NEEDED, &image::needed(), &patched].concat()
+}
+
 /// What two hosts have in common if the same programs behave in the same way on them: what they
 /// boot, our software, and how the machine is set up.
 pub(crate) fn fingerprint(host: &Options) -> Result<Key> {
@@ -79,10 +92,7 @@ fn open_shell(options: &Options, first: Option<&str>) -> Result<i32> {
 }
 
 fn start(options: &Options, job: &Job<'_>, output: &mut dyn Write) -> Result<i32> {
-    deps::ensure(deps::LAB)?;
-    if !deps::is_root() {
-        deps::ensure(deps::LAB_WITHOUT_ROOT)?;
-    }
+    deps::ensure(&needed(options))?;
     let boot = Boot::of(options)?;
     let (dir, _lock) = run_dir()?;
     let mark = format!("end-of-{}", dir.path().file_name().unwrap_or_default().to_string_lossy());

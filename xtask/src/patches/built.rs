@@ -47,15 +47,20 @@ impl Kernel {
     }
 }
 
+/// The packages that build all of this.
+pub(crate) fn needed() -> Vec<&'static str> {
+    [source::PACKAGES, build::PACKAGES].concat()
+}
+
 /// The hypervisor with NoXS, as the ELF file that QEMU loads.
 pub(crate) fn hypervisor() -> Result<PathBuf> {
     let root = files::workspace()?;
     let series = series::latest(&root, Project::Xen)?;
     let entry = cache::entry("hypervisor-noxs", &key(&series, &[])?, |place| {
+        let tree = prepare(&series, place, &[])?;
         let step = Step::start(
             "building the patched hypervisor (once, about ninety seconds on two processors)",
         );
-        let tree = prepare(&series, place, &[])?;
         let out = place.join("build");
         build::xen(&tree, &out, true)?;
         files::install(&out.join("xen"), &place.join("xen"), 0o644)?;
@@ -78,10 +83,10 @@ pub(crate) fn kernel(kernel: Kernel) -> Result<PathBuf> {
     let inputs: Vec<PathBuf> = extra.iter().chain(&fragments).cloned().collect();
     let name = kernel.name();
     let entry = cache::entry(name, &key(&series, &inputs)?, |place| {
+        let tree = prepare(&series, place, &extra)?;
         let step = Step::start(format!(
             "building the kernel {name} (once, six to nine minutes on two processors)"
         ));
-        let tree = prepare(&series, place, &extra)?;
         let out = place.join("build");
         build::configure(&tree, &out, &fragments, build::Rest::Off)?;
         build::kernel(&tree, &out, &["vmlinux"])?;
@@ -116,7 +121,6 @@ fn key(series: &Series, inputs: &[PathBuf]) -> Result<Key> {
 
 /// The patched source in `place`, and what it takes to build it.
 fn prepare(series: &Series, place: &Path, extra: &[PathBuf]) -> Result<PathBuf> {
-    deps::ensure(source::PACKAGES)?;
-    deps::ensure(build::PACKAGES)?;
+    deps::ensure(&needed())?;
     tree::patched(series, place, extra)
 }
