@@ -80,6 +80,14 @@ pub(crate) fn scratch<T>(name: &str, work: impl FnOnce(&Path) -> Result<T>) -> R
     work(temporary(&root, name)?.path())
 }
 
+/// An empty folder on the cache's file system, which is gone when it is dropped, and the lock to be
+/// held meanwhile: what killed runs left is removed.
+pub(crate) fn temporary_dir(name: &str) -> Result<(TempDir, File)> {
+    let root = root()?;
+    let lock = lock(&root, name)?;
+    Ok((temporary(&root, name)?, lock))
+}
+
 /// Has whoever else wants to build `name` wait.
 fn lock(root: &Path, name: &str) -> Result<File> {
     fs::create_dir_all(root)

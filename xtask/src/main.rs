@@ -4,6 +4,7 @@
 // A test that cannot go on says where by panicking.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod bare;
 mod cache;
 mod check;
 mod count;
@@ -48,6 +49,9 @@ enum Task {
     Check,
     /// Check and test everything; the last line says how many tests passed and failed
     Test(test::Options),
+    /// Run the README's two commands, `test` and `demo`, on a bare Debian 12 with a Rust toolchain,
+    /// in either order, as root and as a user with sudo. Needs root's rights, or sudo
+    Bare(bare::Options),
     /// Run the fuzz targets of all crates for a while
     Fuzz(fuzz::Options),
     /// The series for Xen and Linux
@@ -91,11 +95,8 @@ fn main() -> ExitCode {
         Task::Lab(Lab::Shell { options }) => in_lab(lab::shell(&options)),
         Task::Install(options) => plain(install::command(&options)),
         Task::Check => plain(check::structure()),
-        Task::Test(options) => match test::run(&options) {
-            Ok(true) => Ok(ExitCode::SUCCESS),
-            Ok(false) => Ok(ExitCode::FAILURE),
-            Err(error) => Err((error, 1)),
-        },
+        Task::Test(options) => passed(test::run(&options)),
+        Task::Bare(options) => passed(bare::run(&options)),
         Task::Fuzz(options) => plain(fuzz::run(&options)),
         Task::Patches(Patches::Check(options)) => plain(patches::check::check(&options)),
         Task::Patches(Patches::Package(options)) => plain(patches::package::package(&options)),
@@ -115,6 +116,18 @@ fn in_lab(ended: Result<i32>) -> Ended {
         Ok(status) => Ok(ExitCode::from(u8::try_from(status).unwrap_or(LAB_FAILED))),
         Err(error) => {
             let code = error.downcast_ref::<Failure>().map_or(LAB_FAILED, Failure::code);
+            Err((error, code))
+        }
+    }
+}
+
+/// Whether all tests passed.
+fn passed(ended: Result<bool>) -> Ended {
+    match ended {
+        Ok(true) => Ok(ExitCode::SUCCESS),
+        Ok(false) => Ok(ExitCode::FAILURE),
+        Err(error) => {
+            let code = error.downcast_ref::<Failure>().map_or(1, Failure::code);
             Err((error, code))
         }
     }

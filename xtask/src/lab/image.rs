@@ -136,7 +136,7 @@ fn build(dir: &Path) -> Result<()> {
     }
     let tar = dir.join("root.tar");
     let step = Step::start("making the lab's Debian host (once, about two minutes)");
-    deps::retry("mmdebstrap", || bootstrap(&tar, &sources))?;
+    deps::retry("mmdebstrap", || bootstrap(&tar, &sources, PACKAGES, EXCLUDED))?;
     extract_boot_files(&tar, dir)?;
     make_disk(&tar, dir)?;
     fs::remove_file(&tar)?;
@@ -158,17 +158,23 @@ fn has_subordinate_ids() -> Result<()> {
     Ok(())
 }
 
-/// Installs Debian into a tar file, from the machine's own mirrors.
-fn bootstrap(tar: &Path, sources: &str) -> Result<()> {
+/// Installs Debian with `packages` into a tar file, without the files of `excluded`. `sources` are
+/// the machine's own mirrors.
+pub(crate) fn bootstrap(
+    tar: &Path,
+    sources: &str,
+    packages: &[&str],
+    excluded: &[&str],
+) -> Result<()> {
     let mut args = vec![
         "--variant=minbase".to_owned(),
         "--format=tar".to_owned(),
-        format!("--include={}", PACKAGES.join(",")),
+        format!("--include={}", packages.join(",")),
     ];
     args.push(r#"--aptopt=Acquire::Languages "none""#.to_owned());
     args.push(r#"--aptopt=Acquire::Retries "3""#.to_owned());
     args.extend(deps::apt_acquire_options()?.iter().map(|option| format!("--aptopt={option}")));
-    args.extend(EXCLUDED.iter().map(|path| format!("--dpkgopt=path-exclude={path}")));
+    args.extend(excluded.iter().map(|path| format!("--dpkgopt=path-exclude={path}")));
     args.extend([SUITE.to_owned(), tar.display().to_string(), "-".to_owned()]);
     // INITRD=No: the kernel's installation would build a ramdisk that nobody boots.
     Tool::tied("mmdebstrap").args(args).env("INITRD", "No").input(sources).log_on_failure()
