@@ -34,9 +34,8 @@ pub(crate) struct Options {
 
 /// Builds and runs them, one after the other; the first that finds something ends it.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    deps::ensure(deps::BUILD)?;
     // libFuzzer itself is C++.
-    deps::ensure(&["g++"])?;
+    deps::ensure(&[deps::BUILD, &["g++"]].concat())?;
     let root = files::workspace()?;
     let place = files::target()?.join("fuzz");
     let mut ran = 0;
