@@ -54,15 +54,15 @@ pub(crate) fn entry(
     key: &Key,
     build: impl FnOnce(&Path) -> Result<()>,
 ) -> Result<PathBuf> {
+    if let Some(place) = existing(name, key)? {
+        return Ok(place);
+    }
     let root = root()?;
-    let place = root.join(format!("{name}-{}", key.hex()));
-    if place.is_dir() {
-        return Ok(place);
-    }
     let _lock = lock(&root, name)?;
-    if place.is_dir() {
+    if let Some(place) = existing(name, key)? {
         return Ok(place);
     }
+    let place = place(&root, name, key);
     let temp = temporary(&root, name)?;
     build(temp.path()).with_context(|| format!("cannot build {name}"))?;
     let built = temp.keep();
@@ -71,6 +71,25 @@ pub(crate) fn entry(
     fs::rename(&built, &place)
         .with_context(|| format!("cannot put {} in its place", place.display()))?;
     Ok(place)
+}
+
+/// The entry `name` for `key`, if there is one.
+pub(crate) fn existing(name: &str, key: &Key) -> Result<Option<PathBuf>> {
+    let place = place(&root()?, name, key);
+    Ok(place.is_dir().then_some(place))
+}
+
+fn place(root: &Path, name: &str, key: &Key) -> PathBuf {
+    root.join(format!("{name}-{}", key.hex()))
+}
+
+/// A folder that stays, for whoever holds the lock that comes with it.
+pub(crate) fn kept_dir(name: &str) -> Result<(PathBuf, File)> {
+    let root = root()?;
+    let lock = lock(&root, name)?;
+    let dir = root.join(name);
+    fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    Ok((dir, lock))
 }
 
 /// Does `work` in an empty folder on the cache's file system, which is gone afterwards.

@@ -53,11 +53,15 @@ pub(crate) fn ensure(packages: &[&str]) -> Result<()> {
     }
     eprintln!("installing Debian packages: {}", missing.join(" "));
     let start = Instant::now();
-    // The lists first: a version that they name may have left the mirror since.
-    let installed = update().and_then(|()| {
-        retry("apt-get install", || {
-            apt_as_root(&[&["--yes", "--no-install-recommends", "install"], &missing[..]].concat())
-        })
+    let installed = retry("apt-get install", || {
+        // A version that the lists name may have left the mirror since. That one of the machine's
+        // sources is broken need not be in our way.
+        match apt_as_root(&["update"]) {
+            Err(error) if error.is::<Refused>() => return Err(error),
+            Err(error) => eprintln!("{error:#}\ngoing on with the package lists as they are"),
+            Ok(()) => {}
+        }
+        apt_as_root(&[&["--yes", "--no-install-recommends", "install"], &missing[..]].concat())
     });
     installed.with_context(|| {
         format!("cannot install what is missing (as root: apt-get install {})", missing.join(" "))
@@ -126,11 +130,6 @@ pub(crate) fn retry(what: &str, mut action: impl FnMut() -> Result<()>) -> Resul
         thread::sleep(Duration::from_secs(u64::from(5 * attempt)));
         attempt += 1;
     }
-}
-
-/// Brings the machine's package lists up to date.
-fn update() -> Result<()> {
-    retry("apt-get update", || apt_as_root(&["update"]))
 }
 
 /// apt-get with root's rights. Another apt that holds a lock is waited for.
@@ -214,7 +213,7 @@ pub(crate) fn apt_sources(suite: &str) -> Result<Vec<String>> {
     };
     let mut targets = list()?;
     if !targets.lines().any(|line| line.starts_with("Debian|")) {
-        update()?;
+        retry("apt-get update", || apt_as_root(&["update"]))?;
         targets = list()?;
     }
     let mut sources: Vec<String> =

@@ -86,7 +86,7 @@ enum Patches {
     /// Rust
     Check(patches::check::Check),
     /// Make Debian packages of the patched hypervisor and kernel, for a host of one's own
-    Package(patches::package::Package),
+    Package(patches::package::Options),
 }
 
 fn main() -> ExitCode {

@@ -12,7 +12,7 @@ use crate::count::{Counter, Counts};
 use crate::install::cargo;
 use crate::lab::failure::Failure;
 use crate::suites::Extent;
-use crate::{check, deps, files, guests, suites};
+use crate::{check, deps, files, guests, patches, suites};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
@@ -68,6 +68,7 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
         clippy(root, &["--package", "lab-tests", "--all-targets"]).map(one)
     });
     report.step("structure", || check::structure().map(one));
+    report.step("bases of the patch series", || patches::bases::check().map(one_or_skipped));
     report.step("documentation", || {
         let args = ["doc", "--quiet", "--no-deps", "--package", "libh2", "--package", "h2-sys"];
         cargo(root).args(args).env("RUSTDOCFLAGS", "-D warnings").run().map(one)
@@ -86,6 +87,15 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
 /// A step that is one check.
 fn one((): ()) -> Counts {
     Counts { passed: 1, ..Counts::default() }
+}
+
+/// A step that is one check, or could not be made for a reason.
+fn one_or_skipped(why: Option<String>) -> Counts {
+    let Some(why) = why else {
+        return one(());
+    };
+    println!("not checked: {why}");
+    Counts { skipped: 1, ..Counts::default() }
 }
 
 fn clippy(root: &Path, what: &[&str]) -> Result<()> {
@@ -116,6 +126,7 @@ impl Report {
         println!("== {name}");
         let start = Instant::now();
         let (counts, verdict) = match action() {
+            Ok(counts) if counts.failed == 0 && counts.passed == 0 => (counts, "SKIPPED"),
             Ok(counts) if counts.failed == 0 => (counts, "ok"),
             Ok(counts) => (counts, "FAILED"),
             Err(error) => {
@@ -124,7 +135,7 @@ impl Report {
                 (Counts { failed: 1, ..Counts::default() }, "FAILED")
             }
         };
-        let line = format!("{verdict:6} {name} ({counts}, {:.1} s)", start.elapsed().as_secs_f64());
+        let line = format!("{verdict:7} {name} ({counts}, {:.1} s)", start.elapsed().as_secs_f64());
         println!("== {line}");
         self.lines.push(line);
         self.counts.add(counts);

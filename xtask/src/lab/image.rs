@@ -146,13 +146,14 @@ fn build(dir: &Path) -> Result<()> {
 
 /// Fails for a user who has no ids to give to the files of a user namespace.
 fn has_subordinate_ids() -> Result<()> {
-    let user = nix::unistd::geteuid();
+    let id = nix::unistd::geteuid();
+    let user = nix::unistd::User::from_uid(id)?.map_or_else(|| id.to_string(), |user| user.name);
     for (option, kind) in [(None, "subuids"), (Some("-g"), "subgids")] {
-        let ended = Tool::new("getsubids").args(option).arg(user.to_string()).ended()?;
+        let ended = Tool::new("getsubids").args(option).arg(&user).ended()?;
         ensure!(
             ended.status.success(),
-            "user {user} has no subordinate ids, which the files of the lab's host need: \
-             sudo usermod --add-{kind} 100000-165535 USER"
+            "user {user} has no {kind}, which the files of the lab's host need: \
+             sudo usermod --add-{kind} 100000-165535 {user}"
         );
     }
     Ok(())

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use super::series::{Project, Series};
-use super::{build, series, source, tree};
+use super::source::{self, Source};
+use super::{archive, build, series, tree};
 use crate::cache::{self, Key};
 use crate::progress::Step;
 use crate::run::Tool;
@@ -49,15 +50,15 @@ impl Kernel {
 
 /// The packages that build all of this.
 pub(crate) fn needed() -> Vec<&'static str> {
-    [source::PACKAGES, build::PACKAGES].concat()
+    [archive::PACKAGES, source::PACKAGES, build::PACKAGES].concat()
 }
 
 /// The hypervisor with NoXS, as the ELF file that QEMU loads.
 pub(crate) fn hypervisor() -> Result<PathBuf> {
     let root = files::workspace()?;
     let series = series::latest(&root, Project::Xen)?;
-    let entry = cache::entry("hypervisor-noxs", &key(&series, &[])?, |place| {
-        let tree = prepare(&series, place, &[])?;
+    let entry = entry("hypervisor-noxs", &series, &[], |source, place| {
+        let tree = tree::patched(source, &series, place, &[])?;
         let step = Step::start(
             "building the patched hypervisor (once, about ninety seconds on two processors)",
         );
@@ -82,8 +83,8 @@ pub(crate) fn kernel(kernel: Kernel) -> Result<PathBuf> {
     let extra = files::find(&root.join("linux-patches/lab"), "patch")?;
     let inputs: Vec<PathBuf> = extra.iter().chain(&fragments).cloned().collect();
     let name = kernel.name();
-    let entry = cache::entry(name, &key(&series, &inputs)?, |place| {
-        let tree = prepare(&series, place, &extra)?;
+    let entry = entry(name, &series, &inputs, |source, place| {
+        let tree = tree::patched(source, &series, place, &extra)?;
         let step = Step::start(format!(
             "building the kernel {name} (once, six to nine minutes on two processors)"
         ));
@@ -104,12 +105,28 @@ pub(crate) fn kernel(kernel: Kernel) -> Result<PathBuf> {
     Ok(entry.join("vmlinux"))
 }
 
-/// All that a build of `series` depends on: its patches, and `inputs`.
-fn key(series: &Series, inputs: &[PathBuf]) -> Result<Key> {
+/// The entry of the cache that is made from `series` and `inputs`, for BASE's version of the source
+/// if it is there or can be made.
+fn entry(
+    name: &str,
+    series: &Series,
+    inputs: &[PathBuf],
+    build: impl FnOnce(&Source, &Path) -> Result<()>,
+) -> Result<PathBuf> {
+    if let Some(entry) = cache::existing(name, &key(series, &series.base.version, inputs)?)? {
+        return Ok(entry);
+    }
+    let source = source::get(series)?;
+    cache::entry(name, &key(series, &source.version, inputs)?, |place| {
+        deps::ensure(&needed())?;
+        build(&source, place)
+    })
+}
+
+/// All that a build of `series` depends on: the version of the source, the patches, and `inputs`.
+fn key(series: &Series, version: &str, inputs: &[PathBuf]) -> Result<Key> {
     let mut key = Key::default();
-    key.add("format", FORMAT)
-        .add("package", &series.base.package)
-        .add("version", &series.base.version);
+    key.add("format", FORMAT).add("package", &series.base.package).add("version", version);
     for path in series.patches.iter().chain(inputs) {
         key.add(
             &tree::shown(path),
@@ -117,10 +134,4 @@ fn key(series: &Series, inputs: &[PathBuf]) -> Result<Key> {
         );
     }
     Ok(key)
-}
-
-/// The patched source in `place`, and what it takes to build it.
-fn prepare(series: &Series, place: &Path, extra: &[PathBuf]) -> Result<PathBuf> {
-    deps::ensure(&needed())?;
-    tree::patched(series, place, extra)
 }
