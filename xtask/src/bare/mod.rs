@@ -29,7 +29,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
 
-use self::namespace::Namespace;
+use self::namespace::{Namespace, Stop};
 use self::root::Root;
 use crate::lab::failure::Failure;
 use crate::run::{Tool, tail};
@@ -93,6 +93,7 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     }
     let logs = files::target()?.join("bare-logs");
     fs::create_dir_all(&logs).with_context(|| format!("cannot make {}", logs.display()))?;
+    let stop = Stop::catch()?;
     let mut lines = Vec::new();
     let mut ended = Ok(());
     for first in options.first.map_or(vec![Task::Test, Task::Demo], |first| vec![first]) {
@@ -100,7 +101,7 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
             options.account.map_or(vec![Account::Root, Account::User], |account| vec![account])
         {
             if ended.is_ok() {
-                ended = machine(options, first, account, &logs, &mut lines);
+                ended = machine(options, first, account, &stop, &logs, &mut lines);
             }
         }
     }
@@ -169,6 +170,7 @@ fn machine(
     options: &Options,
     first: Task,
     account: Account,
+    stop: &Stop,
     logs: &Path,
     lines: &mut Vec<Line>,
 ) -> Result<()> {
@@ -183,11 +185,12 @@ fn machine(
         let words = task.words(options);
         writeln!(file, "== cargo xtask {}", words.join(" "))?;
         let start = Instant::now();
-        let ended = Namespace::new(&root)?.run(&words, file.try_clone()?, LIMIT);
+        let ended = Namespace { root: &root, stop }.run(&words, file.try_clone()?, LIMIT);
         let interrupted = matches!(
             &ended, Err(error) if error.downcast_ref::<Failure>().is_some_and(Failure::is_interrupt)
         );
         if interrupted {
+            println!("   removing its files");
             return ended;
         }
         let line = Line { first, account, task, time: start.elapsed(), passed: ended.is_ok() };

@@ -59,44 +59,50 @@ enum Event {
     Ended,
 }
 
-/// A command to be.
+/// Signals that ask this process to end. From here on they do nothing by themselves, so that what
+/// was made can be removed.
 #[derive(Debug)]
-pub(super) struct Namespace<'a> {
-    root: &'a Root,
+pub(super) struct Stop {
     events: Receiver<Event>,
     sender: Sender<Event>,
-    signals: signal_hook::iterator::Handle,
 }
 
-impl<'a> Namespace<'a> {
-    pub(super) fn new(root: &'a Root) -> Result<Self> {
+impl Stop {
+    pub(super) fn catch() -> Result<Self> {
         let (sender, events) = channel();
         let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP])
             .context("cannot catch signals")?;
-        let handle = signals.handle();
         let to = sender.clone();
         thread::spawn(move || {
             for signal in &mut signals {
-                if to.send(Event::Signal(signal)).is_err() {
-                    break;
-                }
+                // Without a receiver we are ending anyway.
+                let _ = to.send(Event::Signal(signal));
             }
         });
-        Ok(Namespace { root, events, sender, signals: handle })
+        Ok(Stop { events, sender })
     }
+}
 
+/// Where a command runs.
+#[derive(Debug)]
+pub(super) struct Namespace<'a> {
+    pub(super) root: &'a Root,
+    pub(super) stop: &'a Stop,
+}
+
+impl Namespace<'_> {
     /// Runs `cargo xtask WORDS` in the checkout, with everything that it says going to `log`.
-    pub(super) fn run(self, words: &[String], log: File, limit: Duration) -> Result<()> {
+    pub(super) fn run(&self, words: &[String], log: File, limit: Duration) -> Result<()> {
         let mut child = self.command(words, log)?.spawn().context("cannot run unshare")?;
         let id = Pid::from_raw(i32::try_from(child.id())?);
-        let sender = self.sender.clone();
+        let sender = self.stop.sender.clone();
         thread::spawn(move || {
             // Left to be reaped, so that its id stays its own for as long as we may use it.
             let _ = waitid(Id::Pid(id), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT);
             let _ = sender.send(Event::Ended);
         });
         let shown = format!("cargo xtask {}", words.join(" "));
-        match self.events.recv_timeout(limit) {
+        match self.stop.events.recv_timeout(limit) {
             Ok(Event::Ended) => {
                 let status = child.wait().context("cannot wait for unshare")?;
                 if !status.success() {
@@ -150,12 +156,6 @@ impl<'a> Namespace<'a> {
             .chain([setting("LANG", OsStr::new("C.UTF-8"))])
             .chain(PASSED.iter().filter_map(|name| Some(setting(name, &std::env::var_os(name)?))))
             .collect()
-    }
-}
-
-impl Drop for Namespace<'_> {
-    fn drop(&mut self) {
-        self.signals.close();
     }
 }
 
