@@ -7,8 +7,10 @@
 mod bare;
 mod cache;
 mod check;
+mod clean;
 mod count;
 mod demo;
+mod deny;
 mod deps;
 mod files;
 mod fuzz;
@@ -47,6 +49,10 @@ enum Task {
     /// Check what no compiler checks: layers, unsafe code, file sizes, names that must not be in
     /// the tree
     Check,
+    /// Remove from the cache what this checkout does not use
+    Clean(clean::Options),
+    /// Check the dependencies' licences, sources and versions (deny.toml)
+    Deny(deny::Options),
     /// Check and test everything; the last line says how many tests passed and failed
     Test(test::Options),
     /// Run the README's two commands, `test` and `demo`, on a bare Debian 12 with a Rust toolchain,
@@ -95,6 +101,8 @@ fn main() -> ExitCode {
         Task::Lab(Lab::Shell { options }) => in_lab(lab::shell(&options)),
         Task::Install(options) => plain(install::command(&options)),
         Task::Check => plain(check::structure()),
+        Task::Clean(options) => plain(clean::run(&options)),
+        Task::Deny(options) => plain(deny::command(&options)),
         Task::Test(options) => passed(test::run(&options)),
         Task::Bare(options) => passed(bare::run(&options)),
         Task::Fuzz(options) => plain(fuzz::run(&options)),

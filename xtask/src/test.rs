@@ -12,7 +12,7 @@ use crate::count::{Counter, Counts};
 use crate::install::cargo;
 use crate::lab::failure::Failure;
 use crate::suites::Extent;
-use crate::{check, deps, files, guests, patches, suites};
+use crate::{check, deny, deps, files, guests, patches, suites};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
@@ -68,6 +68,7 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
         clippy(root, &["--package", "lab-tests", "--all-targets"]).map(one)
     });
     report.step("structure", || check::structure().map(one));
+    report.step("dependencies", || deny::check(&[]).map(one));
     report.step("bases of the patch series", || patches::bases::check().map(one_or_skipped));
     report.step("documentation", || {
         let args = ["doc", "--quiet", "--no-deps", "--package", "libh2", "--package", "h2-sys"];

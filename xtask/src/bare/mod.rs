@@ -15,7 +15,7 @@
 //! machine has it; a question that a script cannot answer; a command that only root can run.
 
 mod namespace;
-mod root;
+pub(crate) mod root;
 
 use std::ffi::OsString;
 use std::fmt;

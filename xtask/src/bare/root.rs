@@ -210,15 +210,32 @@ impl Root {
     }
 }
 
-/// The Debian as a tar file.
-fn debian(account: Account) -> Result<PathBuf> {
-    let packages = match account {
+/// What the Debian is called in the cache.
+const ENTRY: &str = "bare-debian";
+
+/// Where both are in the cache, or would be.
+pub(crate) fn places() -> Result<Vec<PathBuf>> {
+    let place = |account| cache::place(ENTRY, &key(&packages(account)));
+    Ok(vec![place(Account::Root)?, place(Account::User)?])
+}
+
+fn packages(account: Account) -> Vec<&'static str> {
+    match account {
         Account::Root => PACKAGES.to_vec(),
         Account::User => [PACKAGES, SUDO].concat(),
-    };
+    }
+}
+
+fn key(packages: &[&str]) -> cache::Key {
     let mut key = cache::Key::default();
     key.add("format", FORMAT).add("suite", SUITE).add("packages", packages.join(" "));
-    let entry = cache::entry("bare-debian", &key, |place| {
+    key
+}
+
+/// The Debian as a tar file.
+fn debian(account: Account) -> Result<PathBuf> {
+    let packages = packages(account);
+    let entry = cache::entry(ENTRY, &key(&packages), |place| {
         deps::ensure(&image::needed())?;
         let sources = deps::apt_sources(SUITE)?.join("\n") + "\n";
         println!("   making its Debian (once, about a minute)");

@@ -16,6 +16,9 @@ use crate::{cache, deps, files};
 
 pub(crate) const SUITE: &str = "bookworm";
 
+/// What it is called in the cache.
+const ENTRY: &str = "debian-xen";
+
 /// To be counted up when this file builds something else from the same inputs.
 const FORMAT: &str = "1";
 
@@ -109,14 +112,23 @@ impl Image {
 
 /// The image, built now if this machine has none yet.
 pub(crate) fn get() -> Result<Image> {
+    let dir = cache::entry(ENTRY, &key(), build)?;
+    Ok(Image { dir })
+}
+
+/// Where the image is in the cache, or would be.
+pub(crate) fn place() -> Result<PathBuf> {
+    cache::place(ENTRY, &key())
+}
+
+fn key() -> cache::Key {
     let mut key = cache::Key::default();
     key.add("format", FORMAT).add("suite", SUITE).add("size", DISK_SIZE);
     key.add("packages", PACKAGES.join(" "))
         .add("excluded", EXCLUDED.join(" "))
         .add("modules", initramfs::MODULES.join(" "))
         .add("guest modules", initramfs::GUEST_MODULES.join(" "));
-    let dir = cache::entry("debian-xen", &key, build)?;
-    Ok(Image { dir })
+    key
 }
 
 /// The packages that make an image.

@@ -16,6 +16,9 @@ use crate::{deps, files};
 /// To be counted up when this file builds something else from the same inputs.
 const FORMAT: &str = "1";
 
+/// What the hypervisor is called in the cache.
+const HYPERVISOR: &str = "hypervisor-noxs";
+
 /// A kernel of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kernel {
@@ -57,7 +60,7 @@ pub(crate) fn needed() -> Vec<&'static str> {
 pub(crate) fn hypervisor() -> Result<PathBuf> {
     let root = files::workspace()?;
     let series = series::latest(&root, Project::Xen)?;
-    let entry = entry("hypervisor-noxs", &series, &[], |source, place| {
+    let entry = entry(HYPERVISOR, &series, &[], |source, place| {
         let tree = tree::patched(source, &series, place, &[])?;
         let step = Step::start(
             "building the patched hypervisor (once, about ninety seconds on two processors)",
@@ -78,10 +81,8 @@ pub(crate) fn hypervisor() -> Result<PathBuf> {
 pub(crate) fn kernel(kernel: Kernel) -> Result<PathBuf> {
     let root = files::workspace()?;
     let series = series::latest(&root, Project::Linux)?;
-    let config = root.join("linux-patches/config");
-    let fragments: Vec<PathBuf> = kernel.fragments().iter().map(|name| config.join(name)).collect();
-    let extra = files::find(&root.join("linux-patches/lab"), "patch")?;
-    let inputs: Vec<PathBuf> = extra.iter().chain(&fragments).cloned().collect();
+    let Inputs { extra, fragments } = Inputs::of(kernel, &root)?;
+    let inputs = [&extra[..], &fragments].concat();
     let name = kernel.name();
     let entry = entry(name, &series, &inputs, |source, place| {
         let tree = tree::patched(source, &series, place, &extra)?;
@@ -103,6 +104,41 @@ pub(crate) fn kernel(kernel: Kernel) -> Result<PathBuf> {
         Ok(())
     })?;
     Ok(entry.join("vmlinux"))
+}
+
+/// What a kernel is made from beside its series.
+struct Inputs {
+    /// More patches.
+    extra: Vec<PathBuf>,
+    fragments: Vec<PathBuf>,
+}
+
+impl Inputs {
+    fn of(kernel: Kernel, root: &Path) -> Result<Self> {
+        let config = root.join("linux-patches/config");
+        Ok(Inputs {
+            extra: files::find(&root.join("linux-patches/lab"), "patch")?,
+            fragments: kernel.fragments().iter().map(|name| config.join(name)).collect(),
+        })
+    }
+}
+
+/// Where all of these, and their sources, are in the cache, or would be.
+pub(crate) fn places() -> Result<Vec<PathBuf>> {
+    let root = files::workspace()?;
+    let xen = series::latest(&root, Project::Xen)?;
+    let linux = series::latest(&root, Project::Linux)?;
+    let mut places = vec![
+        source::place(&xen)?,
+        source::place(&linux)?,
+        cache::place(HYPERVISOR, &key(&xen, &xen.base.version, &[])?)?,
+    ];
+    for kernel in [Kernel::Host, Kernel::Debug, Kernel::Tinyx] {
+        let Inputs { extra, fragments } = Inputs::of(kernel, &root)?;
+        let key = key(&linux, &linux.base.version, &[extra, fragments].concat())?;
+        places.push(cache::place(kernel.name(), &key)?);
+    }
+    Ok(places)
 }
 
 /// The entry of the cache that is made from `series` and `inputs`, for BASE's version of the source

@@ -34,7 +34,7 @@ pub(super) struct Source {
 pub(super) fn get(series: &Series) -> Result<Source> {
     let package = series.package()?;
     // What the cache has needs no mirror.
-    let version = match existing(&package, &series.base.version)? {
+    let version = match cache::existing(&name(&package), &key(&package, &series.base.version))? {
         Some(_) => series.base.version.clone(),
         None => available(&package, &series.base)?,
     };
@@ -46,9 +46,10 @@ pub(super) fn get(series: &Series) -> Result<Source> {
     Ok(Source { version, tree: entry.join("source") })
 }
 
-/// The folders in the cache that have sources of all the versions that `series` may be built from.
-pub(super) fn existing(package: &Package, version: &str) -> Result<Option<PathBuf>> {
-    cache::existing(&name(package), &key(package, version))
+/// Where the source of BASE's version is in the cache, or would be.
+pub(super) fn place(series: &Series) -> Result<PathBuf> {
+    let package = series.package()?;
+    cache::place(&name(&package), &key(&package, &series.base.version))
 }
 
 fn name(package: &Package) -> String {
