@@ -137,7 +137,11 @@ fn apt_as_root(args: &[&str]) -> Result<()> {
     let start = Instant::now();
     let mut reported = false;
     loop {
-        let tool = as_root("apt-get")?.args(["--quiet", "-o", DPKG_LOCK_WAIT]).args(args);
+        // What apt says about locks is looked at.
+        let tool = as_root("env")?
+            .args(["DEBIAN_FRONTEND=noninteractive", "LC_ALL=C.UTF-8"])
+            .args(["apt-get", "--quiet", "-o", DPKG_LOCK_WAIT])
+            .args(args);
         let shown = tool.shown();
         let ended = tool.ended()?;
         if ended.status.success() {
@@ -178,17 +182,14 @@ fn refusal(ended: &Ended) -> Option<Refused> {
 /// A command that needs root: as it is for root, through sudo for everyone else. Sudo asks for the
 /// password on the terminal, so nothing else may be drawn there meanwhile.
 pub(crate) fn as_root(program: &str) -> Result<Tool> {
-    const NONINTERACTIVE: &str = "DEBIAN_FRONTEND=noninteractive";
-    let tool = if is_root() {
-        Tool::new("env").args([NONINTERACTIVE, program])
+    if is_root() {
+        Ok(Tool::new(program))
     } else if in_path("sudo") {
-        Tool::new("sudo").args([NONINTERACTIVE, program])
+        Ok(Tool::new("sudo").arg(program))
     } else {
         let what = format!("{program} needs root's rights, and this machine has no sudo");
-        return Err(Refused(what).into());
-    };
-    // What apt says about locks is looked at.
-    Ok(tool.env("LC_ALL", "C.UTF-8"))
+        Err(Refused(what).into())
+    }
 }
 
 /// Whether a folder of the search path has `program`.
