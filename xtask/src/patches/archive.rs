@@ -24,6 +24,9 @@ pub(super) const PACKAGES: &[&str] = &["apt", "dpkg"];
 /// Lists that are about to be used for a download.
 pub(super) const FRESH: Duration = Duration::from_secs(600);
 
+/// Lists that are asked what there is, and how long it is remembered what there is not.
+pub(super) const RECENT: Duration = Duration::from_secs(6 * 3600);
+
 /// What apt says when a mirror cannot be reached, which is nobody's fault here.
 const UNREACHABLE: &[&str] = &[
     "Could not resolve",
@@ -49,6 +52,18 @@ impl fmt::Display for Unreachable {
 }
 
 impl Error for Unreachable {}
+
+/// The mirror does not have the files of a version, though its lists may name it.
+#[derive(Debug)]
+pub(super) struct Gone(String);
+
+impl fmt::Display for Gone {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "the mirror has not got the files of {}", self.0)
+    }
+}
+
+impl Error for Gone {}
 
 /// A package as the archive names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -136,16 +151,42 @@ impl Archive {
         Ok(versions)
     }
 
-    /// Gets the files of `package`, of a version that the archive has, into `place`.
+    /// Gets the files of `package`, of a version that the archive has, into `place`. Where its
+    /// mirror has not got them the error is [`Gone`], and that is remembered for a while; where it
+    /// cannot be reached it is [`Unreachable`].
     pub(super) fn download(&self, package: &Package, version: &str, place: &Path) -> Result<()> {
         let words: &[&str] = match package {
             Package::Source(_) => &["source", "--download-only", "--only-source"],
             Package::Binary(_) => &["download"],
         };
         let wanted = format!("{}={version}", package.name());
+        let mut gone = false;
         deps::retry(&format!("getting {wanted}"), || {
-            self.tool("apt-get").arg("--quiet").args(words).arg(&wanted).dir(place).log_on_failure()
-        })
+            let tool = self.tool("apt-get").arg("--quiet").args(words).arg(&wanted).dir(place);
+            let shown = tool.shown();
+            let ended = tool.ended()?;
+            let said = ended.said();
+            gone = !ended.status.success() && is_gone(&said);
+            match unreachable(&said) {
+                _ if gone || ended.status.success() => Ok(()),
+                Some(line) => Err(Unreachable(line.to_owned()).into()),
+                None => bail!("`{shown}` failed ({}):\n{}", ended.status, tail(&said, TAIL)),
+            }
+        })?;
+        if gone {
+            files::write(&self.gone_stamp(package, version), "", 0o644)?;
+            return Err(Gone(format!("{} {version}", package.name())).into());
+        }
+        Ok(())
+    }
+
+    /// Whether a mirror was found not to have the files of a version, not long ago.
+    pub(super) fn is_gone(&self, package: &Package, version: &str) -> bool {
+        age(&self.gone_stamp(package, version)).is_some_and(|age| age < RECENT)
+    }
+
+    fn gone_stamp(&self, package: &Package, version: &str) -> PathBuf {
+        self.dir.join("gone").join(format!("{}_{version}", package.name()))
     }
 
     fn update(&self) -> Result<()> {
@@ -169,8 +210,7 @@ impl Archive {
 
     /// How old the lists are, if there are any.
     fn age(&self) -> Option<Duration> {
-        let updated = fs::metadata(self.stamp()).ok()?.modified().ok()?;
-        Some(SystemTime::now().duration_since(updated).unwrap_or_default())
+        age(&self.stamp())
     }
 
     /// Written behind each update.
@@ -196,6 +236,12 @@ impl Archive {
     }
 }
 
+/// How long ago a file was written, if it was.
+fn age(path: &Path) -> Option<Duration> {
+    let written = fs::metadata(path).ok()?.modified().ok()?;
+    Some(SystemTime::now().duration_since(written).unwrap_or_default())
+}
+
 /// Lines of sources.list for binary and source packages, from those for binary ones: nothing but
 /// the two kinds of lists that are read here.
 fn sources(binary: &[String]) -> String {
@@ -215,6 +261,14 @@ fn found(line: &str, package: &Package) -> Option<String> {
     let (name, version, place) = (fields.next()?, fields.next()?, fields.next()?);
     let wanted = name == package.name() && place.ends_with(package.list());
     wanted.then(|| version.to_owned())
+}
+
+/// Whether apt failed because the mirror has no such file, or its lists no such version.
+fn is_gone(said: &str) -> bool {
+    let missing = |line: &str| line.contains("404") && line.contains("Not Found");
+    let unlisted = |line: &str| line.contains("Version '") && line.contains("was not found");
+    said.lines()
+        .any(|line| missing(line) || unlisted(line) || line.contains("Can not find version"))
 }
 
 /// The line in which apt says that it cannot reach a mirror.
@@ -246,7 +300,7 @@ pub(super) fn compare(left: &str, right: &str) -> Result<Ordering> {
 mod tests {
     use std::cmp::Ordering;
 
-    use super::{Package, compare, found, sources, unreachable};
+    use super::{Package, compare, found, is_gone, sources, unreachable};
 
     #[test]
     fn a_version_is_the_packages_own() {
@@ -282,6 +336,13 @@ mod tests {
         let said = "Err:1 http://mirror.test x\n  Temporary failure resolving 'mirror.test'\n";
         assert_eq!(unreachable(said), Some("Temporary failure resolving 'mirror.test'"));
         assert_eq!(unreachable("E: You don't have enough free space in /var/lib\n"), None);
-        assert_eq!(unreachable("E: Failed to fetch http://mirror.test/x  404  Not Found\n"), None);
+        let missing =
+            "E: Failed to fetch http://mirror.test/x  404  Not Found [IP: 192.0.2.1 80]\n";
+        assert_eq!(unreachable(missing), None);
+        assert!(is_gone(missing));
+        assert!(is_gone("E: Version '1-1' for 'linux-source-6.1' was not found\n"));
+        assert!(is_gone("E: Can not find version '1-1' of package 'xen'\n"));
+        assert!(!is_gone(said));
+        assert!(!is_gone("E: Failed to fetch http://mirror.test/x  503  Service Unavailable\n"));
     }
 }

@@ -1,23 +1,19 @@
 //! Whether the series are for the newest packages that Debian has: a host with an older one lacks
-//! what Debian has mended since.
+//! what Debian has mended since. The lists count, whether or not the mirror has the files.
 
 use std::cmp::Ordering;
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
 use super::archive::{self, Archive, Unreachable, compare};
-use super::series;
+use super::{series, source};
 use crate::lab::image::SUITE;
 use crate::{deps, files};
-
-/// How old the package lists may be.
-const AGE: Duration = Duration::from_secs(6 * 3600);
 
 /// Fails if a BASE is behind the archive; returns why it was not looked at, if it was not.
 pub(crate) fn check() -> Result<Option<String>> {
     deps::ensure(archive::PACKAGES)?;
-    let archive = match Archive::open(AGE) {
+    let archive = match Archive::open(archive::RECENT) {
         Err(error) if error.is::<Unreachable>() => return Ok(Some(error.to_string())),
         opened => opened?,
     };
@@ -29,6 +25,14 @@ pub(crate) fn check() -> Result<Option<String>> {
             .first()
             .with_context(|| format!("Debian {SUITE} has no package {}", package.name()))?;
         let base = &series.base.version;
+        if let Some(version) = source::substitute(&series, &archive)? {
+            println!(
+                "{}: the mirror lists {} {base}, but has not got its files; what is built here is \
+                 built from {version}",
+                series.shown(),
+                package.name()
+            );
+        }
         if compare(base, newest)? == Ordering::Less {
             behind.push(format!(
                 "{}/BASE is for {} {base}, and Debian has {newest}: rebase the series \

@@ -1,17 +1,17 @@
 //! The sources that the series are for, from Debian's mirror into the cache.
 //!
 //! The version that BASE names is fetched, and its files are compared with BASE's sums. When the
-//! mirror has it no more, the newest one that it has is taken, since the patches are to apply to
-//! that, too: each time this is said, and it is that version which everything that is made from it
-//! goes by.
+//! mirror has it no more, or only in its lists, the next lower one that it has is taken, since the
+//! patches are to apply to that, too. Each time this is said, and it is that version which
+//! everything that is made from it goes by.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use sha2::{Digest, Sha256};
 
-use super::archive::{self, Archive, Package};
+use super::archive::{self, Archive, Gone, Package, Unreachable};
 use super::series::{Base, Series};
 use crate::run::Tool;
 use crate::{cache, deps, files};
@@ -33,17 +33,89 @@ pub(super) struct Source {
 /// The source for a series.
 pub(super) fn get(series: &Series) -> Result<Source> {
     let package = series.package()?;
+    let base = &series.base;
     // What the cache has needs no mirror.
-    let version = match cache::existing(&name(&package), &key(&package, &series.base.version))? {
-        Some(_) => series.base.version.clone(),
-        None => available(&package, &series.base)?,
-    };
-    let entry = cache::entry(&name(&package), &key(&package, &version), |place| {
+    if let Some(source) = cached(&package, &base.version)? {
+        return Ok(source);
+    }
+    let versions = candidates(&Archive::open_or_old(archive::RECENT)?, &package, &base.version)?;
+    let mut why = None;
+    for version in &versions {
+        // Without a mirror what the cache has will do.
+        let offline = why.as_ref().is_some_and(|error: &anyhow::Error| error.is::<Unreachable>());
+        let found = match cached(&package, version)? {
+            Some(source) => Ok(source),
+            None if offline => continue,
+            None => fetched(&package, version, base),
+        };
+        match found {
+            Ok(source) => {
+                if source.version != base.version {
+                    instead(&package, base, version, why.as_ref());
+                }
+                return Ok(source);
+            }
+            Err(error) if error.is::<Gone>() || error.is::<Unreachable>() => why = Some(error),
+            Err(error) => return Err(error),
+        }
+    }
+    let why = why.unwrap_or_else(|| anyhow!("the lists have no version that the mirror has"));
+    Err(why.context(format!("there is no source of {} {}", package.name(), base.version)))
+}
+
+/// The version that is used in the place of BASE's, if the mirror was found not to have that.
+pub(super) fn substitute(series: &Series, archive: &Archive) -> Result<Option<String>> {
+    let package = series.package()?;
+    let base = &series.base.version;
+    if cached(&package, base)?.is_some() || !archive.is_gone(&package, base) {
+        return Ok(None);
+    }
+    for version in candidates(archive, &package, base)? {
+        if cached(&package, &version)?.is_some() {
+            return Ok(Some(version));
+        }
+    }
+    Ok(None)
+}
+
+/// Says what is used in the place of BASE's version.
+fn instead(package: &Package, base: &Base, version: &str, why: Option<&anyhow::Error>) {
+    let why = why.map(|error| error.root_cause().to_string());
+    let why = why.unwrap_or_else(|| "the mirror has not got its files".to_owned());
+    eprintln!(
+        "{} {}, which BASE names: {why}; using {version} in its place",
+        package.name(),
+        base.version
+    );
+}
+
+/// The versions that may be used, the best one first: BASE's and those below; if the archive does
+/// not know that one, all. Those are left out whose files the mirror was found not to have.
+fn candidates(archive: &Archive, package: &Package, base: &str) -> Result<Vec<String>> {
+    let listed = archive.versions(package)?;
+    ensure!(!listed.is_empty(), "this machine's mirrors have no package {}", package.name());
+    let first = listed.iter().position(|version| version == base).unwrap_or(0);
+    Ok(listed
+        .into_iter()
+        .skip(first)
+        .filter(|version| !archive.is_gone(package, version))
+        .collect())
+}
+
+/// A source that is in the cache.
+fn cached(package: &Package, version: &str) -> Result<Option<Source>> {
+    let entry = cache::existing(&name(package), &key(package, version))?;
+    Ok(entry.map(|entry| Source { version: version.to_owned(), tree: entry.join("source") }))
+}
+
+/// A source from the mirror.
+fn fetched(package: &Package, version: &str, base: &Base) -> Result<Source> {
+    let entry = cache::entry(&name(package), &key(package, version), |place| {
         deps::ensure(PACKAGES)?;
         println!("getting {} {version} from Debian", package.name());
-        fetch(&package, &version, &series.base, place)
+        fetch(package, version, base, place)
     })?;
-    Ok(Source { version, tree: entry.join("source") })
+    Ok(Source { version: version.to_owned(), tree: entry.join("source") })
 }
 
 /// Where the source of BASE's version is in the cache, or would be.
@@ -60,23 +132,6 @@ fn key(package: &Package, version: &str) -> cache::Key {
     let mut key = cache::Key::default();
     key.add("package", package.name()).add("version", version).add("format", FORMAT);
     key
-}
-
-/// The version of BASE, or the newest one of a mirror that has it no more.
-fn available(package: &Package, base: &Base) -> Result<String> {
-    let versions = Archive::open_or_old(archive::FRESH)?.versions(package)?;
-    if versions.contains(&base.version) {
-        return Ok(base.version.clone());
-    }
-    let newest = versions
-        .first()
-        .with_context(|| format!("this machine's mirrors have no package {}", package.name()))?;
-    eprintln!(
-        "the mirror has no {} {}: taking {newest} instead (BASE wants to be brought up to it)",
-        package.name(),
-        base.version
-    );
-    Ok(newest.clone())
 }
 
 /// Gets a source and unpacks it into the folder `source` in `place`.
