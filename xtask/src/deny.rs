@@ -61,7 +61,7 @@ fn key() -> cache::Key {
 fn program(root: &Path) -> Result<PathBuf> {
     let entry = cache::entry(ENTRY, &key(), |place| {
         deps::ensure(deps::BUILD)?;
-        let step = Step::start("building cargo-deny (once, about two minutes on two processors)");
+        let step = Step::start("building cargo-deny (once, about a minute on two processors)");
         let target = place.join("target");
         // It runs for a second, so the time to optimise it would never come back.
         cargo(root)

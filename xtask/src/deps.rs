@@ -150,7 +150,7 @@ fn apt_as_root(args: &[&str]) -> Result<()> {
         let said = ended.said();
         if is_locked(&said) && start.elapsed() < LOCK_WAIT {
             if !reported {
-                eprintln!("waiting for another apt, which has the package lists locked");
+                eprintln!("waiting for another apt, which holds a lock");
                 reported = true;
             }
             // A lock of fcntl's tells nobody when it is free.
