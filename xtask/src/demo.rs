@@ -1,6 +1,7 @@
 //! `cargo xtask demo`: LightVM for someone who has never seen Xen.
 
 use std::fs;
+use std::io::IsTerminal;
 
 use anyhow::{Context, Result};
 
@@ -22,16 +23,16 @@ pub(crate) struct Options {
 
 const INTRODUCTION: &str = "\
 LightVM makes virtual machines on Xen as fast as Linux makes processes. Xen is a hypervisor: it runs
-below Linux. Linux, as its first guest `dom0`, makes and controls the others; `chaos` is what it does
-it with, in place of Xen's own `xl`.
+below Linux. Linux, as its first guest `dom0`, makes and controls the others; `chaos` is what it
+does it with, in place of Xen's own `xl`.
 
 This machine need not have Xen. The demo
   1. installs the Debian packages that are missing (compilers' headers, an emulator);
   2. builds chaos and a few tiny guests;
   3. makes a Debian with Xen on a disk image and boots it in QEMU, an emulated machine;
   4. makes guests there, shows what they say, and compares chaos with xl.
-The first run takes about five minutes, later ones two; with --plane noxs it first builds Xen and two
-kernels, which takes about fifteen minutes more. What it makes is kept in
+The first run takes about five minutes, later ones two; with --plane noxs it first builds Xen and
+two kernels, which takes about fifteen minutes more. What it makes is kept in
 ";
 
 const FAREWELL: &str = "
@@ -75,7 +76,11 @@ pub(crate) fn run(options: &Options) -> Result<i32> {
     };
     let script = script("demo-common.sh")? + &script(name)?;
     let clock = if options.keep { ROUGH } else { EXACT };
-    let script = format!("clock='{clock}'; export clock\n{script}");
+    // The script has a pipe for its output whatever we have.
+    let (bold, plain) =
+        if std::io::stdout().is_terminal() { (r"\033[1m", r"\033[0m") } else { ("", "") };
+    let script =
+        format!("clock='{clock}' bold='{bold}' plain='{plain}'; export clock bold plain\n{script}");
     println!("booting a Xen host");
     let status = if options.keep {
         lab::shell_after(&Host { timeout: None, ..host }, &script)?

@@ -201,7 +201,10 @@ fn machine(
             eprintln!("{}", tail(&String::from_utf8_lossy(&fs::read(&log)?), SHOWN));
         }
     }
-    no_escapes(&log)?;
+    if let Err(error) = no_escapes(&log) {
+        eprintln!("{error:#}");
+        lines.iter_mut().rev().take(2).for_each(|line| line.passed = false);
+    }
     if options.keep {
         println!("   kept: {}", root.keep().display());
         return Ok(());
