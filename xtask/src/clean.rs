@@ -55,8 +55,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// The name of the lock that guards the folder `file` of the cache, if it may go at all: an entry or
-/// what a build left of one; with `all` also the package lists and the notes of passed suites.
+/// The name of the lock that guards the folder `file` of the cache, if it may go at all: an entry
+/// or what a build left of one; with `all` also the package lists and the notes of passed suites.
 fn removable(file: &str, all: bool) -> Option<&str> {
     let left = || file.split_once(".tmp-").map(|(name, _)| name);
     cache::entry_name(file).or_else(left).or(all.then_some(file))

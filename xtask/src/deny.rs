@@ -1,8 +1,8 @@
 //! `cargo xtask deny`: whether the dependencies are as deny.toml wants them, by cargo-deny.
 //!
 //! It comes from the registry, is built once, and kept in the cache. The advisories are a git
-//! repository of somebody else's that changes by the day, so they are looked at on demand only: what
-//! passed yesterday is to pass today.
+//! repository of somebody else's that changes by the day, so they are looked at on demand only:
+//! what passed yesterday is to pass today.
 
 use std::path::{Path, PathBuf};
 

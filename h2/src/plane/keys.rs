@@ -85,7 +85,8 @@ mod tests {
     #[test]
     fn an_interface() {
         let found = keys(
-            r#""vifs": [{"mac": "00:16:3e:00:00:01", "bridge": "xenbr0", "ip": "10.0.0.1", "rate": "10Mb/s"},
+            r#""vifs": [{"mac": "00:16:3e:00:00:01", "bridge": "xenbr0", "ip": "10.0.0.1",
+                          "rate": "10Mb/s"},
                         {"mac": "00:16:3e:00:00:02", "script": "/etc/xen/scripts/vif-nat"}]"#,
         );
         assert_eq!(found[0].0, ["handle=0", "mac=00:16:3e:00:00:01"]);

@@ -152,7 +152,8 @@ impl<'a> Noxs<'a> {
             // A second call does no more than wait.
             if self.backend.destroy(name, left, true)? && Instant::now() >= end {
                 log::warn!(
-                    "NoXS device {name} has not closed within {} s; it goes when its driver lets go",
+                    "NoXS device {name} has not closed within {} s; it goes when its driver lets \
+                     go",
                     LIMIT.as_secs_f32()
                 );
             }

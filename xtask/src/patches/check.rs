@@ -130,7 +130,8 @@ fn compare_headers(root: &Path, project: Project, tree: &Path, place: &Path) -> 
     fs::create_dir(&include)?;
     for (name, theirs) in project.headers() {
         // The kernel's own names of the types.
-        let types = "#include <stdint.h>\ntypedef uint8_t u8;\ntypedef uint16_t u16;\ntypedef uint32_t u32;\ntypedef uint64_t u64;\n";
+        let types = "#include <stdint.h>\ntypedef uint8_t u8;\ntypedef uint16_t u16;\
+                     \ntypedef uint32_t u32;\ntypedef uint64_t u64;\n";
         fs::write(
             include.join(name),
             format!("{types}#include \"{}\"\n", tree.join(theirs).display()),

@@ -115,11 +115,13 @@ fn hypervisor(branch: &str, version: &str, tree: &Path, place: &Path) -> Result<
          Depends: xen-utils-{branch}\n\
          Recommends: grub-pc | grub-efi-amd64\n\
          Description: Xen hypervisor with NoXS\n \
-         Debian's hypervisor with the patches of LightVM: guests find their devices in a page that\n \
+         Debian's hypervisor with the patches of LightVM: guests find their devices in a page that\
+         \n \
          the hypervisor keeps, without Xenstore. It is installed beside Debian's own.\n"
     );
     files::write(&package.join("DEBIAN/control"), control, 0o644)?;
-    let script = "#!/bin/sh\nset -e\nif command -v update-grub >/dev/null && [ -d /boot/grub ]; then\n\tupdate-grub\nfi\n";
+    let script = "#!/bin/sh\nset -e\nif command -v update-grub >/dev/null && [ -d /boot/grub ]; \
+                  then\n\tupdate-grub\nfi\n";
     for when in ["postinst", "postrm"] {
         files::write(&package.join("DEBIAN").join(when), script, 0o755)?;
     }

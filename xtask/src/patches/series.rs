@@ -209,7 +209,8 @@ mod tests {
 
     #[test]
     fn excuses_stand_below_the_line() {
-        let patch = "Subject: x\n\ncheckpatch: NO: here\n---\ncheckpatch: MACRO_ARG_REUSE: it is a constant\n 1 file changed\n\ndiff --git a b\ncheckpatch: NOR: here\n";
+        let patch = "Subject: x\n\ncheckpatch: NO: here\n---\ncheckpatch: MACRO_ARG_REUSE: it is \
+                     a constant\n 1 file changed\n\ndiff --git a b\ncheckpatch: NOR: here\n";
         assert_eq!(excused(patch), ["MACRO_ARG_REUSE"]);
     }
 }

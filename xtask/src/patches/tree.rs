@@ -8,8 +8,8 @@ use super::series::Series;
 use super::source::Source;
 use crate::run::Tool;
 
-/// A source in `place`, which has to be in the cache, with nothing applied: hard links, which take a
-/// moment; patch(1) writes new files.
+/// A source in `place`, which has to be in the cache, with nothing applied: hard links, which take
+/// a moment; patch(1) writes new files.
 pub(super) fn pristine(source: &Source, place: &Path) -> Result<PathBuf> {
     let tree = place.join("source");
     Tool::new("cp").args(["--archive", "--link"]).arg(&source.tree).arg(&tree).log_on_failure()?;
