@@ -72,12 +72,17 @@ fn kept(folders: &[PathBuf], current: &[PathBuf]) -> Result<Vec<PathBuf>> {
         }
     }
     let mut kept = Vec::new();
-    for entries in by_name.values() {
+    let file = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    for (name, entries) in by_name {
+        // What is no longer made under any key has no last one either.
+        if !current.iter().any(|path| cache::is_entry_of(&file(path), &name)) {
+            continue;
+        }
         let mut of_now: Vec<&PathBuf> =
             entries.iter().copied().filter(|path| current.contains(path)).collect();
         if of_now.is_empty() {
             let mut last = None;
-            for path in entries {
+            for path in &entries {
                 last = last.max(Some((cache::last_use(path)?, *path)));
             }
             of_now.extend(last.map(|(_, path)| path));
@@ -116,7 +121,10 @@ mod tests {
         let (old, new) = (entry("x-0000000000000001", 9), entry("x-0000000000000002", 5));
         let all = [old.clone(), new.clone(), entry("x.tmp-1", 1)];
         assert_eq!(kept(&all, std::slice::from_ref(&old)).unwrap(), [old]);
-        assert_eq!(kept(&all, &[]).unwrap(), [new]);
+        let missing = dir.path().join("x-0000000000000003");
+        assert_eq!(kept(&all, &[missing]).unwrap(), [new]);
+        let other = dir.path().join("y-0000000000000003");
+        assert!(kept(&all, &[other]).unwrap().is_empty());
     }
 
     #[test]
