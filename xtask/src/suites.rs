@@ -220,6 +220,7 @@ impl Group {
         Options {
             plane: self.plane,
             with_xenstored: self.xenstored,
+            tinyx: self.plane == Plane::Xenstore,
             memory: self.memory,
             cpus: 1,
             ..Options::default()

@@ -44,23 +44,25 @@ impl Boot {
         );
         let image = image::get()?;
         Ok(match host.plane {
-            Plane::Xenstore => Boot::debian(&image),
+            Plane::Xenstore => Boot::debian(&image, host.tinyx)?,
             Plane::Noxs => {
                 Boot::patched(&image, if host.debug_kernel { Kernel::Debug } else { Kernel::Host })?
             }
         })
     }
 
-    fn debian(image: &Image) -> Self {
-        Boot {
+    fn debian(image: &Image, tinyx: bool) -> Result<Self> {
+        let kernel = if tinyx { Some(built::kernel(Kernel::Tinyx)?) } else { None };
+        Ok(Boot {
             plane: Plane::Xenstore,
             disk: image.disk(),
             xen: image.xen(),
             kernel: image.vmlinux(),
             modules: Some(image.modules()),
-            guest: GuestKernel { kernel: None, modules: Some(image.guest_modules()) },
+            // The modules are for Debian's own, which is there as linux-vmlinuz in any case.
+            guest: GuestKernel { kernel, modules: Some(image.guest_modules()) },
             image: image.id(),
-        }
+        })
     }
 
     fn patched(image: &Image, kernel: Kernel) -> Result<Self> {
