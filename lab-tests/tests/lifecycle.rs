@@ -79,17 +79,17 @@ fn a_guest_that_does_not_react() {
     let host = Host::now();
     // One that is paused cannot react, and chaos says that without waiting.
     let created = lab.create_with("linux-pv", "a", &json!({}), &["--paused"]);
-    let message = chaos::chaos(&["shutdown", "--timeout", "2", &created.name]);
+    let message = chaos::chaos(&["shutdown", "--timeout", "1", &created.name]);
     assert!(message.fails(1).contains("paused"));
 
     let started = lab.create_with("hello-pv", "b", &json!({"kernel": deaf_kernel(&lab)}), &[]);
-    let message = chaos::chaos(&["shutdown", "--timeout", "2", &started.name]).fails(6);
+    let message = chaos::chaos(&["shutdown", "--timeout", "1", &started.name]).fails(6);
     assert!(message.contains(&started.name) && message.contains("did not react"), "{message}");
     assert!(xl::find(&started.name).is_some(), "it is left alone");
-    let message = chaos::chaos(&["reboot", "--timeout", "2", &started.name]).fails(6);
+    let message = chaos::chaos(&["reboot", "--timeout", "1", &started.name]).fails(6);
     assert!(message.contains("did not react"), "{message}");
 
-    let forced = chaos::json(&["shutdown", "--timeout", "2", "--force", &started.name]);
+    let forced = chaos::json(&["shutdown", "--timeout", "1", "--force", &started.name]);
     assert_eq!(
         (forced["reason"].clone(), forced["destroyed"].clone()),
         (json!("forced"), json!(true))
