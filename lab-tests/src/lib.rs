@@ -13,7 +13,8 @@
 //!   sends bulk data through a guest and back.
 //! - [`kernel_log`] is what dom0's kernel complains of.
 //! - [`daemon`], [`console`], [`strace`], [`terminal`], [`uevents`] and [`wait`] are the witnesses
-//!   and the tools.
+//!   and the tools; [`domain`] is for loops that wait, where a program each time would be in the way
+//!   of what is waited for.
 //! - [`xendevd`] and [`device`] are the hotplug daemon, and devices made by hand.
 //!
 //! A failed expectation panics: this is test code, and the message is the report.
@@ -26,6 +27,7 @@ pub mod console;
 pub mod daemon;
 pub mod debug_keys;
 pub mod device;
+pub mod domain;
 pub mod echo;
 pub mod grants;
 mod host;

@@ -5,13 +5,10 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use lab_tests::device::disk;
 use lab_tests::shell::Shell;
 use lab_tests::{Host, Lab, chaos, console, run};
-use serde_json::{Value, json};
-
-fn disk(target: &Path, kind: &str, access: &str) -> Value {
-    json!({"target": target, "type": kind, "vdev": "xvda", "access": access})
-}
+use serde_json::json;
 
 /// A block device of dom0 over an image, taken away on drop.
 struct Block(PathBuf);

@@ -3,9 +3,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use h2::DomainState::{Blocked, Shutdown};
 use lab_tests::command::{LIMIT, run_within};
 use lab_tests::terminal::{ESCAPE, Terminal};
-use lab_tests::{Host, Lab, chaos, console, run, wait, xl};
+use lab_tests::{Host, Lab, chaos, console, domain, run, xl};
 use serde_json::{Value, json};
 
 #[test]
@@ -59,7 +60,8 @@ fn no_wait_only_asks() {
     let asked = chaos::json(&["shutdown", "--no-wait", &created.name]);
     assert_eq!((asked["reason"].clone(), asked["destroyed"].clone()), (Value::Null, json!(false)));
     // Nobody waits for its end but xendevd, which removes it.
-    wait::until("the guest is not removed", || xl::find(&created.name).is_none());
+    domain::wait_until_gone(&created.name);
+    assert_eq!(xl::find(&created.name), None);
 }
 
 #[test]
@@ -122,7 +124,8 @@ fn a_crash_is_told_from_a_shutdown() {
             .name;
         console::wait_for(&name, "hello from");
         run_within(LIMIT, &["chaos", "console", &name], "crash\n").ok();
-        wait::until("the guest does not crash", || xl::find(&name).unwrap().state.contains('c'));
+        domain::wait_for(&name, "does not crash", |_, state| matches!(state, Shutdown(_)));
+        assert!(xl::find(&name).unwrap().state.contains('c'));
         assert_eq!(chaos::find(&name).unwrap().state, "crashed");
         assert_eq!(chaos::info(&name)["shutdown_reason"], "crash");
         let ended = chaos::json(&["shutdown", &name]);
@@ -190,7 +193,8 @@ fn pause_and_unpause_as_often_as_one_likes() {
     xl::xl(&["pause", &name]).ok();
     for _ in 0..2 {
         chaos::chaos(&["unpause", &name]).ok();
-        wait::until("the guest stays paused", || xl::find(&name).unwrap().state.contains('b'));
+        domain::wait_for(&name, "stays paused", |_, state| state == Blocked);
+        assert!(xl::find(&name).unwrap().state.contains('b'));
     }
 }
 
@@ -275,7 +279,7 @@ fn create_with_a_console() {
     terminal.send(b"exit\r");
     // The guest's end is the console's.
     assert!(terminal.wait().success());
-    wait::until("the guest is not removed", || xl::find(&name).is_none());
+    domain::wait_until_gone(&name);
 }
 
 #[test]

@@ -4,13 +4,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::fs;
-use std::io::Read;
 use std::path::Path;
 use std::thread;
 
-use lab_tests::device::{CONNECTED, XVDA, states};
-use lab_tests::network::ping;
-use lab_tests::{Host, Lab, chaos, console, echo, kernel_log, noxs, run, wait};
+use lab_tests::device::{self, CONNECTED, XVDA, states};
+use lab_tests::network::{daytime, ping};
+use lab_tests::{Host, Lab, chaos, console, kernel_log, noxs, run, times, wait};
 use serde_json::{Value, json};
 
 const NEIGHBOUR: &str = "10.77.0.61";
@@ -21,7 +20,7 @@ fn scribbler(disk: &Path, cmdline: &str) -> Value {
         "kernel": "/guests/scribble",
         "cmdline": cmdline,
         "vifs": [{"bridge": "xenbr0"}],
-        "vbds": [{"target": disk, "type": "file", "vdev": "xvda", "access": "w"}],
+        "vbds": [device::disk(disk, "file", "w")],
         "on_crash": "destroy",
     })
 }
@@ -42,9 +41,7 @@ fn neighbour(lab: &Lab) -> String {
 /// The neighbour answers, and so do the host's daemon and kernel.
 #[track_caller]
 fn host_is_well() {
-    let mut text = String::new();
-    echo::connect(NEIGHBOUR, 13).read_to_string(&mut text).unwrap();
-    assert!(text.contains(':') && text.contains("20"), "{text:?}");
+    daytime(NEIGHBOUR);
     run(&["xendevd", "status"]).ok();
     noxs::nx(&["list"]).ok();
     kernel_log::assert_clean();
@@ -64,7 +61,8 @@ fn every_mode_is_survived() {
     for base in ["hello-pv", "hello-pvh"] {
         for mode in ["page", "keys", "odd", "states", "storm", "rings", "all"] {
             let name = format!("{base}-{mode}");
-            let cmdline = format!("mode={mode} devices=3 seconds=3 seed=1");
+            let seconds = times(1, 3);
+            let cmdline = format!("mode={mode} devices=3 seconds={seconds} seed=1");
             let config = lab.config(base, &name, &scribbler(&disk, &cmdline));
             // Its create may well fail: a backend has to wait for what this frontend says.
             let output = chaos::chaos(&["create", &config]);
@@ -178,7 +176,7 @@ fn guests_outlive_what_a_backend_writes() {
         let changes = json!({
             "cmdline": format!("console=hvc0 ip={address}/24 net={address}/24"),
             "vifs": [{"bridge": "xenbr0"}, {"bridge": "xenbr0"}],
-            "vbds": [{"target": disk, "type": "file", "vdev": "xvda", "access": "w"}],
+            "vbds": [device::disk(&disk, "file", "w")],
         });
         let guest = lab.create_with(base, base, &changes, &[]);
         ping(address);
