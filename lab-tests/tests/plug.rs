@@ -1,4 +1,4 @@
-//! Devices of running guests that are plugged in and pulled out, again and again: 25 times, a
+//! Devices of running guests that are plugged in and pulled out, again and again: ten times, a
 //! hundred in a full run. On either plane: that of the host.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -12,7 +12,7 @@ use serde_json::json;
 
 /// How often.
 fn rounds() -> usize {
-    lab_tests::times(25, 100)
+    lab_tests::times(10, 100)
 }
 
 #[test]
