@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use h2::config::GuestType;
 use h2::id::KiB;
-use h2::seam::{Hypercalls, NewDomain, NoxsNode, StoreCalls};
+use h2::seam::{HvmParam, Hypercalls, NewDomain, NoxsNode, StoreCalls};
 use h2::{DomId, Hypervisor, OpenError, Options};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -24,6 +24,10 @@ use crate::plan::{Call, Fault, Plan, When};
 use crate::session::Session;
 use crate::snapshot::Snapshot;
 use crate::store::FakeStore;
+
+/// `SHUTDOWN_reboot` and `SHUTDOWN_crash` of xen/include/public/sched.h.
+const REBOOT: u64 = 1;
+const CRASH: u64 = 3;
 
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -341,6 +345,17 @@ impl FakeHost {
     /// A guest ends by itself (`SHUTDOWN_*` of xen/include/public/sched.h).
     pub fn end_guest(&self, id: DomId, code: u8) {
         self.shared.end(&mut self.shared.host.borrow_mut(), id, code);
+    }
+
+    /// A guest meets an exception that it has no handler for. Xen crashes a PV guest; a PVH guest's
+    /// triple fault is what its toolstack has told Xen, and a reboot if it has not.
+    pub fn fault_guest(&self, id: DomId) {
+        let guest = self.guest(id);
+        let reason = guest.map_or(REBOOT, |guest| match guest.pvh {
+            false => CRASH,
+            true => guest.hvm_param(HvmParam::TripleFaultReason).unwrap_or(REBOOT),
+        });
+        self.end_guest(id, u8::try_from(reason).unwrap_or(u8::MAX));
     }
 
     /// Another toolstack makes a guest that runs. `None` if the host is full.

@@ -16,6 +16,9 @@ use crate::builder::FakeBuilder;
 use crate::fake::Shared;
 use crate::host::{CPUS, Host};
 
+/// The highest reason that Xen takes for a triple fault (xen/include/public/sched.h).
+const SHUTDOWN_MAX: u64 = 5;
+
 #[derive(Debug)]
 pub(crate) struct FakeCalls(pub(crate) Rc<Shared>);
 
@@ -223,14 +226,15 @@ impl Hypercalls for FakeCalls {
             if !guest.pvh {
                 return Err(libc::EINVAL);
             }
-            Ok(guest.params.get(&format!("{param:?}")).copied().unwrap_or(0))
+            Ok(guest.hvm_param(param).unwrap_or(0))
         })
     }
 
     fn set_hvm_param(&self, domain: DomId, param: HvmParam, value: u64) -> Result<(), CallError> {
         self.on("set_hvm_param", domain, |host| {
             let guest = host.guest(domain)?;
-            if !guest.pvh {
+            let known = param != HvmParam::TripleFaultReason || value <= SHUTDOWN_MAX;
+            if !guest.pvh || !known {
                 return Err(libc::EINVAL);
             }
             guest.params.insert(format!("{param:?}"), value);

@@ -49,6 +49,10 @@ const EVENT_CHANNELS: u32 = 1023;
 /// (xen/include/public/hvm/params.h).
 const NO_DELAY_FOR_MISSED_TICKS: u64 = 1;
 
+/// `SHUTDOWN_crash` (xen/include/public/sched.h): what a PVH guest's triple fault is, so that
+/// `on_crash` is asked. Xen would take it for a reboot, as that of a PC.
+const SHUTDOWN_CRASH: u64 = 3;
+
 /// A paused domain with its vcpus, its memory and the ports of its rings, and without a kernel.
 ///
 /// Made by [`Hypervisor::create`](crate::Hypervisor::create). Dropping it undoes all that was made
@@ -187,7 +191,8 @@ impl Shell {
         match guest_type {
             GuestType::Pv => calls.set_memory_map_limit(domain, config.maxmem_kib())?,
             GuestType::Pvh => {
-                calls.set_hvm_param(domain, HvmParam::TimerMode, NO_DELAY_FOR_MISSED_TICKS)?
+                calls.set_hvm_param(domain, HvmParam::TimerMode, NO_DELAY_FOR_MISSED_TICKS)?;
+                calls.set_hvm_param(domain, HvmParam::TripleFaultReason, SHUTDOWN_CRASH)?;
             }
         }
         calls.set_tsc_mode(domain, config.tsc_mode)?;

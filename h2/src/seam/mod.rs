@@ -109,6 +109,8 @@ pub enum HvmParam {
     TimerMode,
     /// The guest frame of the console ring.
     ConsoleFrame,
+    /// Why a domain counts as ended after a triple fault: `SHUTDOWN_*` of sched.h.
+    TripleFaultReason,
 }
 
 /// The operations of the hypervisor.
