@@ -111,7 +111,7 @@ impl Shared {
             host.domains.iter().filter(|(_, guest)| guest.runs()).map(|(&id, _)| id).collect();
         for id in running {
             let node = format!("/local/domain/{id}/control/shutdown");
-            let request = host.tree.read(&node).ok().flatten().unwrap_or_default();
+            let request = host.tree.read_as(id, &node).unwrap_or_default();
             let request = match request.as_slice() {
                 b"" => noxs::request(host, id),
                 b"reboot" => Some(1),
@@ -131,9 +131,10 @@ impl Shared {
                         noxs::take(host, id);
                         continue;
                     }
-                    // The path is well-formed.
-                    let _ = host.tree.write(&node, b"");
-                    self.fire(&node);
+                    // One that may not say so ends all the same.
+                    if host.tree.write_as(id, &node, b"").is_ok() {
+                        self.fire(&node);
+                    }
                 }
                 (Reaction::Refuse, Some(_), _) => noxs::refuse(host, id),
                 _ => {}
@@ -404,7 +405,32 @@ impl FakeHost {
         Some(String::from_utf8_lossy(&value).into_owned())
     }
 
-    /// Another tool, or a guest, writes a node.
+    /// What a guest reads, with its own rights.
+    ///
+    /// # Errors
+    /// xenstored's errno.
+    pub fn guest_reads(&self, id: DomId, path: &str) -> Result<String, i32> {
+        let value = self.shared.host.borrow().tree.read_as(id, path)?;
+        Ok(String::from_utf8_lossy(&value).into_owned())
+    }
+
+    /// A guest writes a node, with its own rights and within its quotas.
+    ///
+    /// # Errors
+    /// xenstored's errno.
+    pub fn guest_writes(&self, id: DomId, path: &str, value: &str) -> Result<(), i32> {
+        self.shared.host.borrow_mut().tree.write_as(id, path, value.as_bytes())?;
+        self.shared.fire(path);
+        Ok(())
+    }
+
+    /// A guest uses up the memory that xenstored has for it: from then on nobody writes a node that
+    /// it owns.
+    pub fn guest_hoards(&self, id: DomId) {
+        self.shared.host.borrow_mut().tree.hoard(id);
+    }
+
+    /// Another tool writes a node.
     ///
     /// # Panics
     /// For a path that xenstored would refuse.
