@@ -28,6 +28,7 @@ use crate::info::{DomainKind, DomainState};
 use crate::inner::{Inner, store_name};
 use crate::limits;
 use crate::plane::Control;
+use crate::random_seed::RandomSeed;
 use crate::reap;
 use crate::seam::{BuildParams, Builder, HvmParam, NewDomain, Rings};
 use crate::state::building::{self, Mark};
@@ -81,6 +82,7 @@ impl Shell {
     pub(crate) fn new(inner: Rc<Inner>, config: &GuestConfig) -> Result<Self, CreateError> {
         let phases = Phases::start();
         let plane = check(&inner, config)?;
+        let seed = RandomSeed::new()?;
         let config = config.instance();
         let uuid = config.uuid.unwrap_or_else(Uuid::new_v4);
         let mark = Mark::new(&inner.state, config.name.as_str(), uuid, plane)?;
@@ -94,7 +96,8 @@ impl Shell {
         shell.populate()?;
         shell.phases.end("memory");
         let nodes = shell.nodes(shell.id());
-        inner.control(plane)?.prepare(&nodes, &NewDevice::all(nodes.domain, &shell.config))?;
+        let devices = NewDevice::all(nodes.domain, &shell.config);
+        inner.control(plane)?.prepare(&nodes, &seed, &devices)?;
         shell.phases.end(plane.as_str());
         Ok(shell)
     }

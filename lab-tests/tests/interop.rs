@@ -228,6 +228,7 @@ fn nodes(domid: u16, name: &str) -> BTreeSet<String> {
                 "store/ring-ref",
                 "console/port",
                 "store/port",
+                "random-seed",
             ];
             match rest.rsplit_once("   ") {
                 Some((_, permissions)) if volatile.iter().any(|node| path.ends_with(node)) => {
@@ -250,8 +251,11 @@ const ONLY_LIBXL: &[&str] = &[
     "/vm/UUID/image/ostype = \"linux\"   (n0,rID)",
 ];
 
-/// What chaos writes in its place.
-const ONLY_CHAOS: &[&str] = &["/local/domain/ID/console/backend-id = \"0\"   (n0,rID)"];
+/// What chaos writes in its place, and the guest's randomness, which it reads and others do not.
+const ONLY_CHAOS: &[&str] = &[
+    "/local/domain/ID/console/backend-id = \"0\"   (n0,rID)",
+    "/local/domain/ID/random-seed = \"...\"   (n0,rID)",
+];
 
 #[test]
 fn nodes_and_permissions_are_those_of_libxl() {

@@ -19,6 +19,7 @@ use crate::error::{CallError, CreateError, OpenError};
 use crate::id::DomId;
 use crate::inner::Inner;
 use crate::noxs_backend::{Backend, Keys, Name, NoxsError};
+use crate::random_seed::RandomSeed;
 use crate::seam::NoxsDevice;
 use crate::store::nodes::GuestNodes;
 
@@ -85,10 +86,11 @@ impl<'a> Noxs<'a> {
     pub(crate) fn make_all(
         &self,
         guest: &GuestNodes<'_>,
+        seed: &RandomSeed,
         devices: &[NewDevice],
     ) -> Result<(), CreateError> {
         let name = sysctl(guest.domain);
-        let keys = keys::sysctl(guest);
+        let keys = keys::sysctl(guest, seed);
         match self.make::<CreateError>(name, &keys, &Keys::new()) {
             // Of an earlier domain of that id, which somebody has destroyed and not its devices.
             // This one has none yet.
