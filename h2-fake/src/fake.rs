@@ -19,6 +19,7 @@ use crate::guest::{Guest, Reaction};
 use crate::host::Host;
 use crate::hypercalls::FakeCalls;
 use crate::noxs;
+use crate::noxs_files::{Files, NoxsEvents, Told};
 use crate::noxs_node::FakeNode;
 use crate::plan::{Call, Fault, Plan, When};
 use crate::session::Session;
@@ -33,6 +34,8 @@ const CRASH: u64 = 3;
 pub(crate) struct Shared {
     pub(crate) host: RefCell<Host>,
     pub(crate) session: RefCell<Session>,
+    /// Open files of the kernel's NoXS node.
+    pub(crate) files: RefCell<Files>,
     plan: RefCell<Plan>,
 }
 
@@ -73,7 +76,12 @@ impl Shared {
                 Fault::Meanwhile(hook) => hooks.push(After::Run(hook)),
             }
         }
-        let result = op(&mut self.host.borrow_mut());
+        let result = {
+            let mut host = self.host.borrow_mut();
+            let result = op(&mut host);
+            self.deliver(&mut host);
+            result
+        };
         // Nothing is borrowed here: a hook may call whatever it likes.
         for hook in hooks {
             match hook {
@@ -94,6 +102,11 @@ impl Shared {
         // As an administrator or the kernel would: nothing is unwound, no handler runs.
         let _ = kill(Pid::this(), Signal::SIGKILL);
         process::abort()
+    }
+
+    /// Tells open files what has happened to devices and domains.
+    pub(crate) fn deliver(&self, host: &mut Host) {
+        self.files.borrow_mut().tell(host.noxs.told.drain(..));
     }
 
     /// Something changed in the store.
@@ -146,6 +159,7 @@ impl Shared {
     fn end(&self, host: &mut Host, id: DomId, code: u8) {
         if let Ok(guest) = host.guest(id) {
             guest.ended = Some(code);
+            host.noxs.told.push(Told::End);
         }
         if host.introduced.contains_key(&id) {
             self.fire("@releaseDomain");
@@ -204,6 +218,7 @@ impl FakeHost {
         let shared = Shared {
             host: RefCell::new(host),
             session: RefCell::default(),
+            files: RefCell::default(),
             plan: RefCell::default(),
         };
         Self { shared: Rc::new(shared) }
@@ -251,6 +266,17 @@ impl FakeHost {
     pub fn set_noxs(&self, kernel: bool, hypervisor: bool) {
         let noxs = &mut self.shared.host.borrow_mut().noxs;
         (noxs.kernel, noxs.hypervisor) = (kernel, hypervisor);
+    }
+
+    /// When the kernel tells changes of NoXS devices, and the ends of domains, from here on.
+    pub fn set_noxs_events(&self, events: NoxsEvents) {
+        self.shared.files.borrow_mut().events = events;
+    }
+
+    /// How many waits for the kernel's news have taken all their time.
+    #[must_use]
+    pub fn noxs_timeouts(&self) -> u64 {
+        self.shared.files.borrow().timeouts
     }
 
     /// The kernel's side of the seam, if it has NoXS.
@@ -345,7 +371,9 @@ impl FakeHost {
 
     /// A guest ends by itself (`SHUTDOWN_*` of xen/include/public/sched.h).
     pub fn end_guest(&self, id: DomId, code: u8) {
-        self.shared.end(&mut self.shared.host.borrow_mut(), id, code);
+        let mut host = self.shared.host.borrow_mut();
+        self.shared.end(&mut host, id, code);
+        self.shared.deliver(&mut host);
     }
 
     /// A guest meets an exception that it has no handler for. Xen crashes a PV guest; a PVH guest's
@@ -385,7 +413,9 @@ impl FakeHost {
 
     /// Another tool destroys a guest and removes its nodes, as `xl destroy` does.
     pub fn destroy_elsewhere(&self, id: DomId) {
-        self.shared.remove_guest(&mut self.shared.host.borrow_mut(), id);
+        let mut host = self.shared.host.borrow_mut();
+        self.shared.remove_guest(&mut host, id);
+        self.shared.deliver(&mut host);
     }
 
     /// The next domain gets this id, as when they come around.

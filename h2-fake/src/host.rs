@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::backends::{Backends, Frontends};
 use crate::guest::{Guest, Reaction};
 use crate::noxs::Noxs;
+use crate::noxs_files::Told;
 use crate::tree::Tree;
 
 /// What the hypervisor takes for a domain's own structures.
@@ -168,6 +169,7 @@ impl Host {
             let Some(guest) = self.domains.remove(&id) else { return };
             self.noxs.pages.remove(&id);
             self.free = add(self.free, add(guest.memory, guest.overhead));
+            self.noxs.told.push(Told::End);
         }
     }
 

@@ -263,8 +263,11 @@ impl Hypercalls for FakeCalls {
     fn noxs_page(&self, domain: DomId) -> Result<NoxsPage, CallError> {
         self.on("noxs_page", domain, |host| {
             host.guest(domain)?;
-            let slots = host.noxs.pages.get(&domain).map(Vec::as_slice).unwrap_or_default();
-            let slots = (0..).zip(slots).map(|(number, slot)| {
+            let Some(page) = host.noxs.pages.get(&domain) else { return Ok(NoxsPage::default()) };
+            let slots = (0..).zip(&page.slots).filter_map(|(number, (sequence, slot))| {
+                slot.as_ref().map(|slot| (number, *sequence, slot))
+            });
+            let slots = slots.map(|(number, sequence, slot)| {
                 let device = NoxsDevice {
                     class: Class::new(&slot.class).map_err(|_| libc::EINVAL)?,
                     id: slot.id,
@@ -272,9 +275,10 @@ impl Hypercalls for FakeCalls {
                     grant: GrantRef::new(slot.grant),
                     port: Port::new(slot.port),
                 };
-                Ok(NoxsSlot { slot: number, sequence: 1, device })
+                Ok(NoxsSlot { slot: number, sequence, device })
             });
-            Ok(NoxsPage { generation: 1, slots: slots.collect::<Result<_, i32>>()? })
+            let slots = slots.collect::<Result<_, i32>>()?;
+            Ok(NoxsPage { generation: page.generation, slots })
         })
     }
 }

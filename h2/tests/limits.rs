@@ -7,8 +7,12 @@ mod common;
 use std::time::Duration;
 
 use common::{Bench, NAME, id};
-use h2::config::{GuestType, Vif};
-use h2::{DeviceConfig, DomId, Error, Hypervisor, ShutdownReason, ShutdownRequest};
+use h2::config::{Access, DiskType, GuestType, Vbd, Vif};
+use h2::device::Detach;
+use h2::noxs_backend::{Backend, Class, Name, Which};
+use h2::{
+    DeviceConfig, DeviceId, DomId, Error, ErrorKind, Hypervisor, ShutdownReason, ShutdownRequest,
+};
 use h2_fake::Reaction;
 
 /// Never reached: in the fake nothing takes time.
@@ -16,6 +20,11 @@ const LONG: Duration = Duration::from_secs(60);
 
 fn vif() -> DeviceConfig {
     DeviceConfig::Vif(Vif::default())
+}
+
+fn disk(bench: &Bench, vdev: &str) -> DeviceConfig {
+    let target = bench.folder().join("disk");
+    DeviceConfig::Vbd(Vbd::new(target, DiskType::File, vdev.parse().unwrap(), Access::Write))
 }
 
 /// A guest without devices.
@@ -88,4 +97,65 @@ fn a_guest_with_all_its_memory() {
     assert!(matches!(&error, Error::Store(error) if error.path == node), "{error}");
     guest.destroy().unwrap();
     before.assert_same(&bench.picture(), "full of memory");
+}
+
+#[test]
+fn a_device_page_is_full() {
+    let bench = Bench::noxs();
+    let hypervisor = bench.open();
+    let guest = bare(&bench, &hypervisor, NAME);
+    // A configuration has 64 interfaces at most, and one slot is sysctl's.
+    for _ in 0..64 {
+        guest.attach(&vif()).unwrap();
+    }
+    let letters = || (b'a'..=b'z').map(char::from);
+    let names = letters().map(String::from).chain(letters().map(|last| format!("a{last}")));
+    let names = names.chain(letters().map(|last| format!("b{last}")));
+    let mut names = names.map(|name| format!("xvd{name}"));
+    for name in names.by_ref().take(61) {
+        guest.attach(&disk(&bench, &name)).unwrap();
+    }
+    let full = bench.picture();
+    let error = guest.attach(&disk(&bench, &names.next().unwrap())).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Input, "{error}");
+    assert!(error.to_string().contains("125 devices"), "{error}");
+    full.assert_same(&bench.picture(), "one too many");
+    // A slot that was used is used again, and its count goes on.
+    guest.detach(DeviceId::vif(7), Detach::Force).unwrap();
+    assert_eq!(guest.attach(&vif()).unwrap(), DeviceId::vif(7));
+    let dump = guest.noxs_dump().unwrap();
+    let again = dump.devices.iter().find(|device| device.class == "vif" && device.id == 7).unwrap();
+    assert_eq!((again.slot, again.sequence), (Some(8), Some(3)));
+    guest.destroy().unwrap();
+}
+
+#[test]
+fn regions_of_keys_are_full() {
+    let bench = Bench::noxs();
+    let hypervisor = bench.open();
+    let guest = bare(&bench, &hypervisor, NAME);
+    let kernel = Backend::over(bench.host.node().unwrap());
+    let sysctl = Name::new(guest.id(), Class::SYSCTL, 0);
+    let long = "x".repeat(500);
+    let keys = |private| {
+        let which = if private { Which::Private } else { Which::Backend };
+        kernel.read(sysctl, which).unwrap().unwrap().keys
+    };
+    // 1,464 bytes for the guest to see, 4,096 for the host.
+    for (private, fit) in [(false, 2), (true, 8)] {
+        for number in 0..fit {
+            kernel.set_keys(sysctl, private, &[(format!("k{number}"), &long)]).unwrap();
+        }
+        let before = keys(private);
+        // Nothing is changed, neither by what would have fitted.
+        let more = [("a", ""), ("z", long.as_str())];
+        let error = kernel.set_keys(sysctl, private, &more).unwrap_err();
+        assert!(error.is(libc::ENOSPC), "{error}");
+        assert_eq!(keys(private), before);
+    }
+    // A guest can still be asked to end: the longest request fits beside what h2 puts there.
+    kernel.remove_keys(sysctl, false, &["k0", "k1"]).unwrap();
+    bench.host.set_reaction(guest.id(), Reaction::Obey);
+    let ended = guest.shutdown(ShutdownRequest::PowerOff, LONG).unwrap();
+    assert_eq!(ended, ShutdownReason::PowerOff);
 }

@@ -177,7 +177,8 @@ impl Backend {
     /// for the driver (`NOXS_IOC_DESTROY`).
     ///
     /// # Errors
-    /// [`NoxsError`]: `ETIMEDOUT` if the frontend has not closed; the device stays. `EINTR` if a signal came meanwhile.
+    /// [`NoxsError`]: `ETIMEDOUT` if the frontend has not closed: the device stays, and stays
+    /// asked, Closing and with `online` 0; nothing takes that back. `EINTR` if a signal came meanwhile.
     pub fn destroy(&self, name: Name, timeout: Duration, force: bool) -> Result<bool, NoxsError> {
         Ok(there(self.run("remove", name, |node| node.destroy(name, timeout, force)))?.is_some())
     }

@@ -77,7 +77,7 @@ impl<'a> Noxs<'a> {
         }
         // One slot is sysctl's.
         match devices.get(SLOTS - 1) {
-            Some(device) => Err(unusable(device, "a guest has 125 devices at most").into()),
+            Some(device) => Err(too_many(device.id).into()),
             None => Ok(()),
         }
     }
@@ -107,7 +107,7 @@ impl<'a> Noxs<'a> {
     /// Makes one device.
     pub(super) fn make_device<E>(&self, guest: DomId, device: &NewDevice) -> Result<(), E>
     where
-        E: From<NoxsError> + From<CallError> + From<OpenError>,
+        E: From<NoxsError> + From<CallError> + From<OpenError> + From<DeviceError>,
     {
         let (page, private) = keys::of_device(device);
         self.make(name_of(guest, device.id), &page, &private)
@@ -115,7 +115,7 @@ impl<'a> Noxs<'a> {
 
     fn make<E>(&self, name: Name, keys: &Keys, private: &Keys) -> Result<(), E>
     where
-        E: From<NoxsError> + From<CallError> + From<OpenError>,
+        E: From<NoxsError> + From<CallError> + From<OpenError> + From<DeviceError>,
     {
         let (grant, port) = self.backend.create(name, keys, private)?;
         let device =
@@ -124,6 +124,10 @@ impl<'a> Noxs<'a> {
             Err(error) if error.is(libc::ENOSYS) || error.is(libc::EOPNOTSUPP) => {
                 Err(no_noxs(self.inner).into())
             }
+            Err(error) if error.is(libc::ENOSPC) => match device_of(name) {
+                Some(device) => Err(too_many(device).into()),
+                None => Err(error.into()),
+            },
             result => Ok(result?),
         }
     }
@@ -161,6 +165,11 @@ impl<'a> Noxs<'a> {
         }
         Ok(())
     }
+}
+
+/// The device page is full.
+fn too_many(device: DeviceId) -> DeviceError {
+    DeviceError::Unusable { device, problem: "a guest has 125 devices at most".to_owned() }
 }
 
 fn no_noxs(inner: &Inner) -> OpenError {
