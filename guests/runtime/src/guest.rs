@@ -85,6 +85,8 @@ impl fmt::Display for Error {
     }
 }
 
+impl core::error::Error for Error {}
+
 /// The running guest. There is one, handed to the application's main function.
 #[derive(Debug)]
 pub struct Guest {
