@@ -28,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The watch for disks that come. Each disk has a token of its own, its place below `DISKS`.
 const WATCH: Token = Token::new(8);
 
-static MEMORY: DiskMemory<DISKS> = DiskMemory::<DISKS>::new();
+guest_runtime::device_memory!(static MEMORY: DiskMemory<DISKS>);
 static BUFFER: Once<[u8; operation::BUFFER]> = Once::new([0; operation::BUFFER]);
 
 /// What everything here needs.

@@ -25,7 +25,7 @@ const INTERFACES: usize = 4;
 /// below `INTERFACES`.
 const WATCH: Token = Token::new(8);
 
-static MEMORY: NetworkMemory<INTERFACES> = NetworkMemory::<INTERFACES>::new();
+guest_runtime::device_memory!(static MEMORY: NetworkMemory<INTERFACES>);
 static BUFFERS: Once<[Buffers; INTERFACES]> = Once::new([const { Buffers::new() }; INTERFACES]);
 
 const _: () =

@@ -45,6 +45,16 @@ impl GrantRef {
         self.0.into()
     }
 
+    /// To be kept as an integer.
+    pub(crate) const fn raw(self) -> u16 {
+        self.0
+    }
+
+    /// What `raw` gave.
+    pub(crate) fn from_raw(raw: u16) -> GrantRef {
+        GrantRef(raw)
+    }
+
     fn flags(self) -> usize {
         usize::from(self.0) * ENTRY
     }

@@ -38,7 +38,7 @@ pub use device::{DeviceError, Devices, Link};
 pub use event::{MAX_SOURCES, Port, Ports, Source, Wake};
 pub use guest::{Error, Exit, Guest};
 pub use hypercall::Errno;
-pub use memory::DeviceMemory;
+pub use memory::{DeviceMemory, DevicePages, Paged};
 pub use noxs::state::State;
 pub use once::Once;
 pub use plane::{Class, DeviceId, Noxs, Plane};

@@ -26,7 +26,7 @@ const WATCH: Token = Token::new(0);
 /// Steps between two looks at the clock and at the devices.
 const BATCH: u64 = 64;
 
-static MEMORY: VictimMemory<VICTIMS> = VictimMemory::<VICTIMS>::new();
+guest_runtime::device_memory!(static MEMORY: VictimMemory<VICTIMS>);
 
 fn run(mut guest: Guest) -> Exit {
     let mut console = guest.console();

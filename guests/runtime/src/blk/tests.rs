@@ -10,7 +10,7 @@ use crate::test_page::test_page;
 const RESPONSES: usize = 8;
 
 fn queue(geometry: Geometry) -> Queue {
-    let memory: &'static DiskMemory<1> = Box::leak(Box::new(DiskMemory::new()));
+    let memory = DiskMemory::<1>::leaked();
     let peer = DomId::new(0).unwrap();
     let pages = Granted::new(memory, Grants::new(test_page()), peer, |_| Access::Write).unwrap();
     let mut queue =

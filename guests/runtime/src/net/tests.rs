@@ -11,7 +11,7 @@ use crate::test_page::test_page;
 const RESPONSES: usize = 8;
 
 fn wire() -> Wire {
-    let memory: &'static NetworkMemory<1> = Box::leak(Box::new(NetworkMemory::new()));
+    let memory = NetworkMemory::<1>::leaked();
     let peer = DomId::new(0).unwrap();
     let pages = Granted::new(memory, Grants::new(test_page()), peer, |_| Access::Write).unwrap();
     let channel = Channel::fake(Events::new(test_page()));
