@@ -35,12 +35,12 @@ fn frames_come_in_and_their_buffers_go_back() {
     let mut wire = wire();
     for index in 0..1000u32 {
         let frame = [index as u8; 100];
-        answer(&wire, index, (index % 32) as u16, 0, &frame);
+        answer(&wire, index, (index % SLOTS as u32) as u16, 0, &frame);
         assert!(wire.ready());
         assert_eq!(wire.next_frame(), Some(100));
         assert_eq!(wire.frame[..100], frame);
         assert_eq!(wire.next_frame(), None);
-        assert_eq!(wire.pages.page(RECEIVE).load_u32(0), 33 + index);
+        assert_eq!(wire.pages.page(RECEIVE).load_u32(0), SLOTS as u32 + 1 + index);
     }
     assert!(!wire.broken);
 }
@@ -78,10 +78,41 @@ fn without_buffers_it_waits_for_the_backend() {
     }
     assert!(!wire.can_send());
     assert!(!wire.ready());
+    // Nothing can be done about a frame that comes now.
+    answer(&wire, 0, 0, 0, &[1; 100]);
+    assert_eq!(wire.next_frame(), None);
+    assert!(!wire.ready());
     wire.pages.page(TRANSMIT).write(64, &[5, 0, 0, 0]);
     wire.pages.page(TRANSMIT).store_u32(RESPONSES, 1);
     assert!(wire.ready());
     assert!(wire.can_send());
+    assert!(wire.ready());
+    assert_eq!(wire.next_frame(), Some(100));
+}
+
+#[test]
+fn two_frames_share_a_page() {
+    let mut wire = wire();
+    for number in 0..SLOTS as u8 {
+        wire.transmit.send(&wire.pages, &wire.channel, &[number; FRAME]).unwrap();
+    }
+    for slot in 0..SLOTS {
+        let mut request = [0; 12];
+        wire.pages.page(TRANSMIT).read(64 + slot * 12, &mut request);
+        let [reference, _, _, _, low, high, _, _, id, 0, size @ ..] = request else {
+            panic!("{request:?}")
+        };
+        let (page, offset) =
+            (TRANSMIT + 1 + slot / 2, usize::from(u16::from_le_bytes([low, high])));
+        assert_eq!(
+            (u32::from(reference), usize::from(id)),
+            (wire.pages.reference(page).number(), slot)
+        );
+        assert_eq!((offset, size), (slot % 2 * 2048, [0xea, 5]));
+        let mut frame = [0xff; FRAME];
+        wire.pages.page(page).read(offset, &mut frame);
+        assert_eq!(frame, [slot as u8; FRAME]);
+    }
 }
 
 #[test]
