@@ -10,7 +10,7 @@ use core::time::Duration;
 use guest_runtime::blk::{self, Disk, DiskMemory};
 use guest_runtime::{
     Class, Console, Control, DeviceError, DeviceId, Devices, Exit, Guest, Instant, Link, Once,
-    Plane, Token, Wake,
+    Plane, Wake, Watch,
 };
 use operation::Operation;
 
@@ -25,9 +25,6 @@ const DISKS: usize = 4;
 /// How long a disk may take to be there and connected.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The watch for disks that come. Each disk has a token of its own, its place below `DISKS`.
-const WATCH: Token = Token::new(8);
-
 guest_runtime::device_memory!(static MEMORY: DiskMemory<DISKS>);
 static BUFFER: Once<[u8; operation::BUFFER]> = Once::new([0; operation::BUFFER]);
 
@@ -38,6 +35,8 @@ struct Check {
     plane: Plane,
     devices: Devices,
     control: Option<Control>,
+    /// For disks that come.
+    watch: Option<Watch>,
     disks: [Option<Disk>; DISKS],
     buffer: &'static mut [u8],
 }
@@ -55,8 +54,8 @@ fn run(mut guest: Guest) -> Exit {
         guest.wait_forever()
     };
     let control = Control::open(&mut plane).ok();
-    let mut check =
-        Check { guest, console, plane, devices, control, disks: [const { None }; DISKS], buffer };
+    let disks = [const { None }; DISKS];
+    let mut check = Check { guest, console, plane, devices, control, watch: None, disks, buffer };
     let Err(Ended(exit)) = check.run();
     exit
 }
@@ -71,7 +70,7 @@ impl Check {
         }
         loop {
             self.wait(None)?;
-            let _ = self.plane.take_fired(WATCH);
+            let _ = self.take_fired();
             self.follow();
         }
     }
@@ -80,9 +79,12 @@ impl Check {
     fn check(&mut self) -> Result<bool, Ended> {
         let names = self.guest.option("disk").unwrap_or("first");
         let operations = self.guest.option("ops").unwrap_or("info");
-        if let Err(error) = self.plane.watch(Class::Disk, WATCH) {
-            self.say(format_args!("cannot watch for disks: {error:?}\n"));
-            return Ok(false);
+        match self.plane.watch(Class::Disk) {
+            Ok(watch) => self.watch = Some(watch),
+            Err(error) => {
+                self.say(format_args!("cannot watch for disks: {error}\n"));
+                return Ok(false);
+            }
         }
         for (place, name) in names.split(',').enumerate() {
             if place >= DISKS {
@@ -107,7 +109,6 @@ impl Check {
 
     /// Waits for a disk to be there and connected. The reason why it is not is for the console.
     fn connect(&mut self, place: usize, name: &str) -> Result<Result<Disk, Reason>, Ended> {
-        let Ok(token) = u8::try_from(place).map(Token::new) else { return Ok(Err(Reason::Name)) };
         let wanted = blk::device_id(name);
         if wanted.is_none() && name != "first" {
             return Ok(Err(Reason::Name));
@@ -115,9 +116,9 @@ impl Check {
         let deadline = self.guest.now() + PATIENCE;
         let (mut disk, mut look) = (None, true);
         loop {
-            look |= self.plane.take_fired(WATCH);
+            look |= self.take_fired();
             if disk.is_none() && core::mem::take(&mut look) {
-                disk = match self.open(wanted, token) {
+                disk = match self.open(wanted) {
                     Ok(disk) => disk,
                     Err(error) => return Ok(Err(Reason::Device(error))),
                 };
@@ -145,18 +146,14 @@ impl Check {
     }
 
     /// Takes disk `wanted`, or the first; None if it is not there yet.
-    fn open(
-        &mut self,
-        wanted: Option<DeviceId>,
-        token: Token,
-    ) -> Result<Option<Disk>, DeviceError> {
+    fn open(&mut self, wanted: Option<DeviceId>) -> Result<Option<Disk>, DeviceError> {
         let mut ids = [DeviceId::default(); 32];
         let count = self.plane.devices(Class::Disk, &mut ids)?;
         let mut present = ids.iter().take(count);
         let Some(&id) = present.find(|&&id| wanted.is_none_or(|wanted| wanted == id)) else {
             return Ok(None);
         };
-        match Disk::open(self.devices, &mut self.plane, &MEMORY, id, token) {
+        match Disk::open(self.devices, &mut self.plane, &MEMORY, id) {
             Ok(disk) => Ok(Some(disk)),
             Err(DeviceError::NotOffered) if wanted.is_some() => Ok(None),
             Err(error) => Err(error),
@@ -179,6 +176,11 @@ impl Check {
                 false
             }
         }
+    }
+
+    /// Whether disks may have come.
+    fn take_fired(&mut self) -> bool {
+        self.watch.as_ref().is_some_and(|watch| self.plane.take_fired(watch))
     }
 
     /// Blocks until there is something new, or until `deadline`.

@@ -3,9 +3,7 @@
 use core::time::Duration;
 
 use guest_runtime::net::{Network, NetworkMemory};
-use guest_runtime::{
-    Console, DeviceError, DeviceId, Devices, Guest, Link, Plane, Port, Source, Token,
-};
+use guest_runtime::{Console, DeviceError, DeviceId, Devices, Guest, Link, Plane, Port, Source};
 use smoltcp::iface::{self, Config, PollIngressSingleResult, PollResult};
 use smoltcp::phy::{Device, TxToken};
 use smoltcp::time::Instant;
@@ -53,9 +51,8 @@ impl Interface {
         plane: &mut Plane,
         memory: &'static NetworkMemory<INTERFACES>,
         id: DeviceId,
-        token: Token,
     ) -> Result<Interface, DeviceError> {
-        let mut network = Network::open(devices, plane, memory, id, token)?;
+        let mut network = Network::open(devices, plane, memory, id)?;
         let mut config = Config::new(EthernetAddress(network.mac().0).into());
         // Nobody else knows to the nanosecond when we looked.
         config.random_seed = guest.now().as_nanos();

@@ -9,7 +9,7 @@ use core::fmt::{Arguments, Write};
 use core::iter::zip;
 
 use guest_runtime::net::{NETWORK_PAGES, NetworkMemory};
-use guest_runtime::{Class, Console, Control, DeviceId, Devices, Exit, Guest, Once, Plane, Token};
+use guest_runtime::{Class, Console, Control, DeviceId, Devices, Exit, Guest, Once, Plane};
 use interface::Interface;
 use service::{Buffers, Service, Storage};
 
@@ -20,10 +20,6 @@ guest_runtime::main!(run);
 
 /// The interfaces that are served at the same time.
 const INTERFACES: usize = 4;
-
-/// The watch for interfaces that come and go. Each interface has a token of its own, its place
-/// below `INTERFACES`.
-const WATCH: Token = Token::new(8);
 
 guest_runtime::device_memory!(static MEMORY: NetworkMemory<INTERFACES>);
 static BUFFERS: Once<[Buffers; INTERFACES]> = Once::new([const { Buffers::new() }; INTERFACES]);
@@ -41,9 +37,13 @@ fn run(mut guest: Guest) -> Exit {
     };
     interface::check_options(&guest, &mut console);
     let mut control = Control::open(&mut plane).ok();
-    if let Err(error) = plane.watch(Class::Network, WATCH) {
-        say(&mut console, format_args!("cannot watch for interfaces: {error:?}\n"));
-    }
+    let watch = match plane.watch(Class::Network) {
+        Ok(watch) => Some(watch),
+        Err(error) => {
+            say(&mut console, format_args!("cannot watch for interfaces: {error}\n"));
+            None
+        }
+    };
     let mut storage: [Storage<'_>; INTERFACES] = array::from_fn(|_| Storage::default());
     let mut services =
         zip(&mut storage, buffers).map(|(storage, buffers)| Service::new(storage, buffers));
@@ -54,7 +54,7 @@ fn run(mut guest: Guest) -> Exit {
             say(&mut console, format_args!("goodbye\n"));
             return exit;
         }
-        let mut changed = plane.take_fired(WATCH);
+        let mut changed = watch.as_ref().is_some_and(|watch| plane.take_fired(watch));
         for place in &mut places {
             changed |= place.advance(&mut console, &mut plane);
         }
@@ -123,7 +123,7 @@ fn look_around(
     let mut ids = [DeviceId::default(); 16];
     let ids = match plane.devices(Class::Network, &mut ids) {
         Ok(count) => ids.get(..count).unwrap_or_default(),
-        Err(error) => return say(console, format_args!("cannot list interfaces: {error:?}\n")),
+        Err(error) => return say(console, format_args!("cannot list interfaces: {error}\n")),
     };
     for place in places.iter_mut() {
         if let Some(interface) = place.interface.take_if(|interface| !ids.contains(&interface.id()))
@@ -139,12 +139,11 @@ fn look_around(
         if places.iter().any(known) {
             continue;
         }
-        let free = zip(0.., places.iter_mut()).find(|(_, place)| place.interface.is_none());
-        let Some((number, place)) = free else {
+        let Some(place) = places.iter_mut().find(|place| place.interface.is_none()) else {
             say(console, format_args!("vif {id}: no place for it\n"));
             continue;
         };
-        match Interface::open(guest, devices, plane, &MEMORY, id, Token::new(number)) {
+        match Interface::open(guest, devices, plane, &MEMORY, id) {
             Ok(interface) => {
                 if let Some(service) = &mut place.service {
                     service.begin(interface.wants_dhcp());

@@ -33,7 +33,7 @@
 pub use boot::{Frame, Kind};
 pub use clock::Instant;
 pub use console::Console;
-pub use control::{About, Control};
+pub use control::{About, Control, Requested};
 pub use device::{DeviceError, Devices, Link};
 pub use event::{MAX_SOURCES, Port, Ports, Source, Wake};
 pub use guest::{Error, Exit, Guest};
@@ -42,7 +42,7 @@ pub use memory::{DeviceMemory, DevicePages, Paged};
 pub use noxs::state::State;
 pub use once::Once;
 pub use plane::{Class, DeviceId, Noxs, Plane};
-pub use store::{Store, StoreError, Token};
+pub use store::{Store, StoreError, Watch};
 
 pub mod blk;
 mod boot;

@@ -8,7 +8,7 @@ use core::fmt::{Arguments, Write};
 use core::time::Duration;
 
 use guest_runtime::hostile::{Victim, VictimMemory};
-use guest_runtime::{Console, Devices, Exit, Guest, Noxs, Plane, Token};
+use guest_runtime::{Class, Console, Devices, Exit, Guest, Noxs, Plane, Watch};
 use mode::Mode;
 use random::Random;
 
@@ -19,9 +19,6 @@ guest_runtime::main!(run);
 
 /// The devices that are harmed at the same time.
 const VICTIMS: usize = 8;
-
-/// The watch for devices that come and go.
-const WATCH: Token = Token::new(0);
 
 /// Steps between two looks at the clock and at the devices.
 const BATCH: u64 = 64;
@@ -35,13 +32,14 @@ fn run(mut guest: Guest) -> Exit {
         guest.wait_forever()
     };
     let plan = Plan::read(&guest, &mut console);
-    noxs.watch(WATCH);
+    // For devices of all classes, as all that come and go make it fire.
+    let Ok(watch) = noxs.watch(Class::Network) else { guest.wait_forever() };
     let mut victims: [Option<Victim>; VICTIMS] = [const { None }; VICTIMS];
     while look_around(&plan, devices, &noxs, &mut console, &mut victims) < plan.wait_for {
-        let _ = noxs.take_fired(WATCH);
+        let _ = noxs.take_fired(&watch);
         guest.wait(&mut [&mut noxs], None);
     }
-    let steps = plan.go(&guest, devices, &mut noxs, &mut console, &mut victims);
+    let steps = plan.go(&guest, devices, (&mut noxs, &watch), &mut console, &mut victims);
     if let Some(exit) = plan.die {
         for victim in victims.iter().flatten() {
             leave_half_done(victim);
@@ -112,7 +110,7 @@ impl Plan {
         &self,
         guest: &Guest,
         devices: Devices,
-        noxs: &mut Noxs,
+        (noxs, watch): (&mut Noxs, &Watch),
         console: &mut Option<Console>,
         victims: &mut [Option<Victim>; VICTIMS],
     ) -> u64 {
@@ -147,7 +145,7 @@ impl Plan {
                 self.modes.iter().all(Option::is_none) || victims.iter().all(Option::is_none);
             let pause = if idle { Duration::from_millis(100) } else { self.pause };
             guest.wait(&mut [noxs], Some(now + pause));
-            if noxs.take_fired(WATCH) {
+            if noxs.take_fired(watch) {
                 look_around(self, devices, noxs, console, victims);
             }
         }

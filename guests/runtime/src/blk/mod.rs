@@ -14,7 +14,6 @@ use crate::front_ring::{BadBackend, FrontRing};
 use crate::grant::Access;
 use crate::memory::{DeviceMemory, Granted};
 use crate::plane::{Class, DeviceId, Plane};
-use crate::store::Token;
 use noxs::state::State;
 use request::{Operation, REQUEST, RESPONSE, Request, Response};
 
@@ -99,19 +98,18 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// Takes disk `id`. `token` is one that no other watch of the application uses.
+    /// Takes disk `id`.
     pub fn open<const N: usize>(
         devices: Devices,
         plane: &mut Plane,
         memory: &'static DiskMemory<N>,
         id: DeviceId,
-        token: Token,
     ) -> Result<Disk, DeviceError> {
         let offer = Offer::find(plane, Class::Disk, id)?;
         let backend = offer.backend()?;
         let pages = Granted::new(memory, devices.grants, backend, |_| Access::Write)?;
         let channel = Channel::open(devices.events, backend)?;
-        let mut frontend = Frontend::open(plane, offer, pages.window(), id, token)?;
+        let mut frontend = Frontend::open(plane, offer, pages.window(), id)?;
         frontend.watch(plane)?;
         Ok(Disk { frontend, queue: Queue::new(pages, channel, id) })
     }
@@ -122,11 +120,11 @@ impl Disk {
         if self.queue.broken && self.frontend.link() < Link::Closing {
             self.frontend.close(plane);
         }
-        self.frontend.advance(plane, &mut self.queue)?;
+        let advanced = self.frontend.advance(plane, &mut self.queue);
         if self.frontend.link() != Link::Connected {
             self.queue.geometry = None;
         }
-        Ok(self.frontend.link())
+        advanced.map(|()| self.frontend.link())
     }
 
     /// Begins to end the connection; `advance` goes on with it until it is `Gone`.

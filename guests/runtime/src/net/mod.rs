@@ -20,7 +20,6 @@ use crate::grant::Access;
 use crate::memory::{DeviceMemory, Granted};
 use crate::page::PAGE;
 use crate::plane::{Class, DeviceId, Plane};
-use crate::store::Token;
 use crate::text;
 use receive::Receive;
 use transmit::Transmit;
@@ -68,13 +67,12 @@ pub struct Network {
 }
 
 impl Network {
-    /// Takes interface `id`. `token` is one that no other watch of the application uses.
+    /// Takes interface `id`.
     pub fn open<const N: usize>(
         devices: Devices,
         plane: &mut Plane,
         memory: &'static NetworkMemory<N>,
         id: DeviceId,
-        token: Token,
     ) -> Result<Network, DeviceError> {
         let offer = Offer::find(plane, Class::Network, id)?;
         let backend = offer.backend()?;
@@ -85,7 +83,7 @@ impl Network {
         };
         let pages = Granted::new(memory, devices.grants, backend, access)?;
         let channel = Channel::open(devices.events, backend)?;
-        let mut frontend = Frontend::open(plane, offer, pages.window(), id, token)?;
+        let mut frontend = Frontend::open(plane, offer, pages.window(), id)?;
         let mac = frontend.offered(plane, "mac", &mut [0; 32])?.and_then(text::mac);
         let mac = Mac(mac.ok_or(DeviceError::Node("mac"))?);
         frontend.watch(plane)?;

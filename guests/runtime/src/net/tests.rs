@@ -6,7 +6,9 @@ use smoltcp::phy::TxToken as _;
 use super::*;
 use crate::event::Events;
 use crate::grant::{DomId, Grants};
+use crate::store::fake::{Answer, pair, script};
 use crate::test_page::test_page;
+use Answer::{Value, Watches};
 
 const RESPONSES: usize = 8;
 
@@ -125,6 +127,29 @@ fn a_buffer_that_comes_back_twice_ends_it() {
     assert_eq!(wire.next_frame(), None);
     assert!(wire.broken);
     assert!(!wire.ready());
+}
+
+/// A connection that cannot go on takes no frames, whatever the reason.
+#[test]
+fn an_interface_that_fails_is_down() {
+    let (store, _asked, mut server) = pair();
+    script(&store, &mut server, &[Value("1"), Value("0"), Value("/b"), Watches]);
+    let mut plane = Plane::Xenstore(store);
+    let offer = Offer::find(&mut plane, Class::Network, DeviceId::new(0)).unwrap();
+    let wire = wire();
+    let mut frontend =
+        Frontend::open(&plane, offer, wire.pages.window(), DeviceId::new(0)).unwrap();
+    frontend.watch(&mut plane).unwrap();
+    let mut network = Network { frontend, mac: Mac([0; 6]), wire };
+    answer(&network.wire, 0, 0, 0, &[1; 100]);
+    assert!(network.ready());
+    let Plane::Xenstore(store) = &mut plane else { panic!("the test has Xenstore") };
+    crate::store::fake::fire(&mut server, "/b/state", crate::store::Token::new(0));
+    assert!(store.ready());
+    script(store, &mut server, &[Answer::Refuses]);
+    let failed = network.advance(&mut plane);
+    assert_eq!(failed, Err(DeviceError::Store(crate::StoreError::Refused)));
+    assert!(!network.ready());
 }
 
 proptest! {
