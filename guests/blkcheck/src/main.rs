@@ -10,7 +10,7 @@ use core::time::Duration;
 use guest_runtime::blk::{self, Disk, DiskMemory};
 use guest_runtime::{
     Class, Console, Control, DeviceError, DeviceId, Devices, Exit, Guest, Instant, Link, Once,
-    Plane, Wake, Watch,
+    Plane, Source, Wake, Watch,
 };
 use operation::Operation;
 
@@ -98,9 +98,9 @@ impl Check {
                     return Ok(false);
                 }
             };
-            let done = operations.split(',').all(|text| self.perform(&mut disk, text));
+            let done = self.perform_all(&mut disk, operations);
             self.disks[place] = Some(disk);
-            if !done {
+            if !done? {
                 return Ok(false);
             }
         }
@@ -160,22 +160,40 @@ impl Check {
         }
     }
 
-    /// Does one operation and tells what came out.
-    fn perform(&mut self, disk: &mut Disk, text: &str) -> bool {
-        let Some(operation) = Operation::parse(text) else {
-            self.say(format_args!("{text:?} is not an operation\n"));
-            return false;
-        };
-        match operation.perform(disk, self.buffer) {
-            Ok(outcome) => {
-                self.say(format_args!("{operation} {outcome}\n"));
-                true
-            }
-            Err(failure) => {
-                self.say(format_args!("{operation} failed: {failure}\n"));
-                false
+    /// Does operations until one fails; false then.
+    fn perform_all(&mut self, disk: &mut Disk, operations: &str) -> Result<bool, Ended> {
+        for text in operations.split(',') {
+            if !self.perform(disk, text)? {
+                return Ok(false);
             }
         }
+        Ok(true)
+    }
+
+    /// Does one operation and tells what came out. A disk that takes its time does not keep the
+    /// toolstack waiting.
+    fn perform(&mut self, disk: &mut Disk, text: &str) -> Result<bool, Ended> {
+        let Some(operation) = Operation::parse(text) else {
+            self.say(format_args!("{text:?} is not an operation\n"));
+            return Ok(false);
+        };
+        let (guest, plane, control) = (&self.guest, &mut self.plane, &mut self.control);
+        let mut exit = None;
+        let wait = |disk: &mut dyn Source, deadline| {
+            let mut requested = control.as_ref().map(|control| control.only(plane));
+            guest.wait(&mut [disk, &mut requested], Some(deadline));
+            exit = control.as_mut().and_then(|control| control.request(plane));
+            exit.is_none()
+        };
+        let result = operation.perform(disk, wait, self.buffer);
+        if let Some(exit) = exit {
+            return Err(Ended(exit));
+        }
+        match &result {
+            Ok(outcome) => self.say(format_args!("{operation} {outcome}\n")),
+            Err(failure) => self.say(format_args!("{operation} failed: {failure}\n")),
+        }
+        Ok(result.is_ok())
     }
 
     /// Whether disks may have come.
