@@ -9,6 +9,7 @@
 //! - [`Host`] is a snapshot of all that a guest could leave behind, with a readable difference.
 //! - [`noxs`] is what a host for NoXS has of its own: witnesses, and xenstored started late;
 //!   [`grants`] are the hypervisor's count.
+//! - [`cpu_time`] is what guests use of the processors.
 //! - [`shell`] runs commands in a Linux guest, [`network`] looks for guests from dom0, [`echo`]
 //!   sends bulk data through a guest and back.
 //! - [`kernel_log`] is what dom0's kernel complains of.
@@ -23,6 +24,7 @@
 pub mod chaos;
 pub mod command;
 pub mod console;
+pub mod cpu_time;
 pub mod daemon;
 pub mod device;
 pub mod echo;
