@@ -45,7 +45,7 @@ fn a_store_that_does_not_answer() {
         drop(stopped);
         console::wait_for(&guest.name, "vif 1 00:");
         ping(second);
-        idle(&[guest.clone()], "a store that answers again");
+        idle(std::slice::from_ref(&guest), "a store that answers again");
         wait::until("the guest does not answer its toolstack", || {
             run(&["chaos", "shutdown", &guest.name]).status.success()
         });
