@@ -5,6 +5,7 @@
 //!   Offered ------------------> Published -------------------> Connected
 //!      |                            |                              |
 //!      +---- backend Closing, or Closed, or we want to end it -----+
+//!                                   |          (Connected: or it starts again)
 //!                                   |
 //!                                   v        backend Closing or Closed
 //!                                Closing ----------------------------> Closed
@@ -49,13 +50,17 @@ pub enum Link {
 
 /// What follows for a device at `link` from what its backend says. None: nothing.
 pub(crate) fn next(link: Link, backend: Backend) -> Option<Link> {
-    use State::{Closed, Closing, Connected, InitWait, Initialised};
+    use State::{Closed, Closing, Connected, InitWait, Initialised, Initialising};
     match (link, backend) {
         (Link::Gone, _) => None,
         (_, Backend::Missing) => Some(Link::Gone),
         (Link::Offered, Backend::Is(InitWait | Initialised)) => Some(Link::Published),
         (Link::Published, Backend::Is(Connected)) => Some(Link::Connected),
         (Link::Offered | Link::Published | Link::Connected, Backend::Is(Closing | Closed)) => {
+            Some(Link::Closing)
+        }
+        // It has started again: what we shared with it is of no more use.
+        (Link::Connected, Backend::Is(Initialising | InitWait | Initialised)) => {
             Some(Link::Closing)
         }
         (Link::Closing, Backend::Is(Closing | Closed)) => Some(Link::Closed),
@@ -66,6 +71,8 @@ pub(crate) fn next(link: Link, backend: Backend) -> Option<Link> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use proptest::prelude::*;
 
     use super::*;
@@ -105,6 +112,15 @@ mod tests {
             run(&[Backend::Is(State::Closed)]),
             [Link::Offered, Link::Closing, Link::Closed, Link::Gone]
         );
+    }
+
+    #[test]
+    fn a_backend_that_starts_again_ends_it() {
+        let mut states = [2, 4, 1, 2].map(|number| Backend::Is(state(number).unwrap())).to_vec();
+        let until = [Link::Offered, Link::Published, Link::Connected, Link::Closing];
+        assert_eq!(run(&states), until);
+        states.extend([Backend::Is(State::Closing), Backend::Is(State::Closed)]);
+        assert_eq!(run(&states), [&until[..], &[Link::Closed, Link::Gone]].concat());
     }
 
     #[test]
