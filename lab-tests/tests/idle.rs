@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -11,7 +12,7 @@ use std::time::{Duration, Instant};
 use lab_tests::chaos::Created;
 use lab_tests::cpu_time::{self, idle};
 use lab_tests::network::{BRIDGE, ping, up};
-use lab_tests::{Lab, chaos, console, echo};
+use lab_tests::{Lab, chaos, console, echo, run, wait};
 use serde_json::{Value, json};
 
 /// The guests of a test, PV and PVH, have interface 0 at the first address and the next at the
@@ -97,6 +98,76 @@ fn disks_that_were_taken_by_force() {
     }
 }
 
+/// A file system on which nothing can be written as long as this exists.
+#[derive(Debug)]
+struct Frozen(PathBuf);
+
+impl Frozen {
+    /// Freezes what is mounted at `place`.
+    #[track_caller]
+    fn freeze(place: &Path) -> Self {
+        run(&["fsfreeze", "--freeze", place.to_str().unwrap()]).ok();
+        Self(place.to_owned())
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        let _ = Command::new("fsfreeze").arg("--unfreeze").arg(&self.0).status();
+    }
+}
+
+/// What is mounted at a place, until this is dropped.
+#[derive(Debug)]
+struct Mounted(PathBuf);
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
+    }
+}
+
+/// A disk that does not answer: the guest sleeps until it does, and goes when it is asked to.
+#[test]
+fn a_disk_that_hangs() {
+    /// Less than a guest's patience with its disk, which is two minutes.
+    const SOON: Duration = Duration::from_secs(60);
+    let lab = Lab::new("idle-hang");
+    let (file, place) = (lab.image("file-system", 64), lab.path("place"));
+    run(&["mke2fs", "-q", "-t", "ext4", file.to_str().unwrap()]).ok();
+    fs::create_dir(&place).unwrap();
+    run(&["mount", "-o", "loop", file.to_str().unwrap(), place.to_str().unwrap()]).ok();
+    let mounted = Mounted(place.clone());
+    let bases = ["blkcheck-pv", "blkcheck-pvh"];
+    for base in bases {
+        fs::File::create(place.join(base)).unwrap().set_len(16 << 20).unwrap();
+    }
+    let frozen = Frozen::freeze(&place);
+    let guests = bases.map(|base| {
+        let target = place.join(base);
+        let disk = json!({"target": target, "type": "file", "vdev": "xvda", "access": "w"});
+        let changes = json!({"cmdline": "disk=xvda ops=info,write:7:0:64", "vbds": [disk]});
+        let guest = lab.create_with(base, base, &changes, &[]);
+        console::wait_for(&guest.name, "blkcheck: info");
+        guest
+    });
+    idle(&guests, "a disk that hangs");
+    let start = Instant::now();
+    let commands = guests
+        .each_ref()
+        .map(|guest| Command::new("chaos").args(["shutdown", &guest.name]).spawn().unwrap());
+    let runs = |guest: &Created| {
+        chaos::find(&guest.name).is_some_and(|row| ["running", "blocked"].contains(&&*row.state))
+    };
+    wait::until("the guests wait for their disks", || !guests.iter().any(runs));
+    assert!(start.elapsed() < SOON, "it took {:?}", start.elapsed());
+    drop(frozen);
+    for mut command in commands {
+        assert!(command.wait().unwrap().success());
+    }
+    drop(mounted);
+}
+
 /// Pings a hundred times a second, whatever is answered.
 #[derive(Debug)]
 struct Flood(Child);
@@ -138,17 +209,23 @@ fn a_limit_under_load() {
     idle(&guests, "a limit under load");
 }
 
-/// The driver of a backend is taken off its device.
+/// The driver of a backend is taken off its device, without a word to the guest; and when it comes
+/// back, it is another connection that it offers.
 #[test]
-fn a_backend_that_goes_away() {
+fn a_backend_that_is_killed() {
+    const DRIVER: &str = "/sys/bus/xen-backend/drivers/vif";
     let lab = Lab::new("idle-backend");
     let guests = daytime(&lab, &json!({"bridge": BRIDGE}));
+    let device = |guest: &Created| format!("vif-{}-0", guest.domid);
     for guest in &guests {
-        let device = format!("vif-{}-0", guest.domid);
-        fs::write("/sys/bus/xen-backend/drivers/vif/unbind", device).unwrap();
+        fs::write(format!("{DRIVER}/unbind"), device(guest)).unwrap();
+    }
+    idle(&guests, "its backend was killed");
+    for guest in &guests {
+        fs::write(format!("{DRIVER}/bind"), device(guest)).unwrap();
         console::wait_for(&guest.name, "vif 0 is gone");
     }
-    idle(&guests, "its backend went away");
+    idle(&guests, "its backend came back");
     for (guest, [_, second]) in guests.iter().zip(ADDRESSES) {
         attach(guest, 1);
         ping(second);
