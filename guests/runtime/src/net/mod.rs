@@ -31,7 +31,7 @@ mod transmit;
 const FRAME: usize = 1514;
 
 /// The buffers of each direction.
-const SLOTS: usize = 8;
+const SLOTS: usize = 16;
 
 /// The frames that are sent from one page.
 const IN_PAGE: usize = 2;
@@ -42,7 +42,7 @@ pub const NETWORK_PAGES: usize = RECEIVE + 1 + SLOTS;
 const TRANSMIT: usize = 0;
 const RECEIVE: usize = TRANSMIT + 1 + SLOTS / IN_PAGE;
 
-/// Memory for `N` network interfaces, 60 KiB each.
+/// Memory for `N` network interfaces, 108 KiB each.
 pub type NetworkMemory<const N: usize> = DeviceMemory<N, NETWORK_PAGES>;
 
 type Pages = Granted<NETWORK_PAGES>;
