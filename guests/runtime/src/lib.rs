@@ -59,6 +59,7 @@ mod grant;
 mod guest;
 pub mod hostile;
 mod hypercall;
+mod mem;
 mod memory;
 pub mod net;
 mod once;
@@ -74,8 +75,6 @@ mod window;
 mod cpu;
 #[cfg(not(test))]
 pub mod entry;
-#[cfg(not(test))]
-mod mem;
 #[cfg(not(test))]
 pub mod report;
 #[cfg(not(test))]
