@@ -52,13 +52,13 @@ impl Interface {
         devices: Devices,
         plane: &mut Plane,
         memory: &'static NetworkMemory<INTERFACES>,
-        id: DeviceId,
-        token: Token,
+        (id, token): (DeviceId, Token),
+        random_seed: u64,
     ) -> Result<Interface, DeviceError> {
         let mut network = Network::open(devices, plane, memory, id, token)?;
         let mut config = Config::new(EthernetAddress(network.mac().0).into());
-        // Nobody else knows to the nanosecond when we looked.
-        config.random_seed = guest.now().as_nanos();
+        // Of its ports and sequence numbers.
+        config.random_seed = random_seed;
         let mut stack = iface::Interface::new(config, &mut network, now(guest));
         let address = address(guest, id);
         if address.is_some() {

@@ -9,7 +9,9 @@ use core::fmt::{Arguments, Write};
 use core::iter::zip;
 
 use guest_runtime::net::{NETWORK_PAGES, NetworkMemory};
-use guest_runtime::{Class, Console, Control, DeviceId, Devices, Exit, Guest, Once, Plane, Token};
+use guest_runtime::{
+    Class, Console, Control, DeviceId, Devices, Exit, Guest, Once, Plane, Random, Token,
+};
 use interface::Interface;
 use service::{Buffers, Service, Storage};
 
@@ -44,6 +46,7 @@ fn run(mut guest: Guest) -> Exit {
     if let Err(error) = plane.watch(Class::Network, WATCH) {
         say(&mut console, format_args!("cannot watch for interfaces: {error:?}\n"));
     }
+    let mut random = guest.random(control.as_mut().zip(Some(&mut plane)));
     let mut storage: [Storage<'_>; INTERFACES] = array::from_fn(|_| Storage::default());
     let mut services =
         zip(&mut storage, buffers).map(|(storage, buffers)| Service::new(storage, buffers));
@@ -59,7 +62,7 @@ fn run(mut guest: Guest) -> Exit {
             changed |= place.advance(&mut console, &mut plane);
         }
         if changed {
-            look_around(&guest, devices, &mut console, &mut plane, &mut places);
+            look_around(&guest, devices, &mut random, &mut console, &mut plane, &mut places);
         }
         let deadline =
             places.iter_mut().filter_map(|place| place.serve(&guest, &mut console)).min();
@@ -116,6 +119,7 @@ impl Place<'_> {
 fn look_around(
     guest: &Guest,
     devices: Devices,
+    random: &mut Random,
     console: &mut Option<Console>,
     plane: &mut Plane,
     places: &mut [Place<'_>; INTERFACES],
@@ -144,7 +148,8 @@ fn look_around(
             say(console, format_args!("vif {id}: no place for it\n"));
             continue;
         };
-        match Interface::open(guest, devices, plane, &MEMORY, id, Token::new(number)) {
+        let which = (id, Token::new(number));
+        match Interface::open(guest, devices, plane, &MEMORY, which, random.next_u64()) {
             Ok(interface) => {
                 if let Some(service) = &mut place.service {
                     service.begin(interface.wants_dhcp());

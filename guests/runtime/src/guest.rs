@@ -7,11 +7,13 @@ use core::time::Duration;
 use crate::boot::{Boot, Frame, Kind};
 use crate::clock::{self, Instant};
 use crate::console::Console;
+use crate::control::{About, Control};
 use crate::device::Devices;
 use crate::event::{Events, Source, Wake};
 use crate::hypercall::{Errno, Reason, poll};
 use crate::page::SharedPage;
 use crate::plane::Plane;
+use crate::random::Random;
 use crate::window::Window;
 
 static SHARED_INFO: Window = Window::new();
@@ -164,6 +166,13 @@ impl Guest {
     /// The time of day: what has passed since 1970 began, UTC.
     pub fn wall_clock(&self) -> Duration {
         clock::wall(self.events.shared_info())
+    }
+
+    /// Random numbers. With `control` also from the seed that the toolstack gives each guest.
+    pub fn random(&self, control: Option<(&mut Control, &mut Plane)>) -> Random {
+        let seed = control.and_then(|(control, plane)| control.about_me(plane, "random-seed"));
+        let clock = [self.now().as_nanos(), clock::time_stamp()];
+        Random::new(seed.as_ref().map(About::as_str), clock)
     }
 
     /// Blocks until one of `sources` is ready or `deadline` is over. Uses no CPU time meanwhile.

@@ -10,7 +10,8 @@
 //!
 //! Layers, low to high: `page` (shared memory), `hypercall` | `boot`, `window`, `ring`,
 //! `front_ring`, `slots`, `clock`, `text` | `event`, `grant` | `channel`, `foreign` | `memory`,
-//! `console`, `store` | `plane` | `device` | `net`, `blk` | `control`, `guest`, `hostile`.
+//! `console`, `store` | `plane` | `device` | `net`, `blk` | `control`, `random` |
+//! `guest`, `hostile`.
 //! `entry` and `trap` are how we get in, `report` is how we fail. The crate `noxs` has the pages of
 //! NoXS.
 //!
@@ -42,6 +43,7 @@ pub use memory::DeviceMemory;
 pub use noxs::state::State;
 pub use once::Once;
 pub use plane::{Class, DeviceId, Noxs, Plane};
+pub use random::Random;
 pub use store::{Store, StoreError, Token};
 
 pub mod blk;
@@ -65,6 +67,7 @@ pub mod net;
 mod once;
 mod page;
 mod plane;
+mod random;
 mod ring;
 mod slots;
 mod store;

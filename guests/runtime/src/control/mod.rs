@@ -71,6 +71,10 @@ impl About {
     fn new(bytes: &[u8]) -> Option<About> {
         Text::new(format_args!("{}", core::str::from_utf8(bytes).ok()?)).map(About)
     }
+
+    pub(crate) fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
 }
 
 impl fmt::Display for About {
