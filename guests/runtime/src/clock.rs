@@ -21,11 +21,6 @@ impl Instant {
     pub fn as_nanos(self) -> u64 {
         self.0
     }
-
-    /// As the deadline of SCHEDOP_poll, which is a signed number, and 0 for none.
-    pub(crate) fn deadline(self) -> u64 {
-        if i64::try_from(self.0).is_ok() { self.0 } else { 0 }
-    }
 }
 
 impl Add<Duration> for Instant {
@@ -170,15 +165,9 @@ mod tests {
         assert!(time_stamp() > first);
     }
 
-    /// What Xen would take for a time in the past: the guest's wait became a loop.
     #[test]
-    fn deadlines_saturate_and_the_last_is_none() {
+    fn deadlines_saturate() {
         assert_eq!(Instant(5) + Duration::from_nanos(6), Instant(11));
-        assert_eq!(Instant(11).deadline(), 11);
-        let never = Instant(5) + Duration::MAX;
-        assert_eq!(never, Instant(u64::MAX));
-        assert_eq!(never.deadline(), 0);
-        assert_eq!(Instant(1 << 63).deadline(), 0);
-        assert_eq!(Instant((1 << 63) - 1).deadline(), i64::MAX.cast_unsigned());
+        assert_eq!(Instant(5) + Duration::MAX, Instant(u64::MAX));
     }
 }

@@ -138,7 +138,7 @@ impl Events {
 
     /// Blocks for a while.
     pub(crate) fn sleep(self, duration: Duration) {
-        hypercall::poll(&[], (self.now() + duration).deadline());
+        hypercall::poll(&[], (self.now() + duration).as_nanos());
     }
 
     /// Blocks until `done` says so, which is asked at first and after each event on `port`, or
@@ -161,7 +161,7 @@ impl Events {
             if now >= deadline {
                 return Wake::TimedOut;
             }
-            hypercall::poll(&[port], deadline.deadline());
+            hypercall::poll(&[port], deadline.as_nanos());
         }
     }
 
@@ -187,7 +187,7 @@ impl Events {
                 return Wake::TimedOut;
             }
             let ports = ports.list.get(..ports.count).unwrap_or_default();
-            hypercall::poll(ports, deadline.map_or(0, Instant::deadline));
+            hypercall::poll(ports, deadline.map_or(0, Instant::as_nanos));
         }
     }
 }

@@ -72,8 +72,8 @@ pub(crate) fn shutdown(reason: Reason) -> ! {
     }
 }
 
-/// SCHEDOP_poll: blocks until one of `ports` is pending, or `deadline` (system time, ns; 0: none),
-/// or without a reason. With no port and no deadline: until some event arrives.
+/// SCHEDOP_poll: blocks until one of `ports` is pending, or `deadline` (system time, ns; 0, and
+/// what is beyond Xen's signed numbers: none), or without a reason. With no port and no deadline: until some event arrives.
 pub(crate) fn poll(ports: &[Port], deadline: u64) {
     #[repr(C)]
     struct Poll {
@@ -84,11 +84,17 @@ pub(crate) fn poll(ports: &[Port], deadline: u64) {
     const _: () = assert!(size_of::<Poll>() == 24);
     // Xen takes at most 128 ports; waking early is allowed, so fewer than asked for would not be.
     let count = u32::try_from(ports.len()).unwrap_or(u32::MAX);
+    let deadline = timeout(deadline);
     let argument = Poll { ports: ports.as_ptr().expose_provenance() as u64, count, deadline };
     // SAFETY: `argument` is the structure that the operation reads, with a pointer to `count`
     // ports, which are integers of 32 bits. A failure (a port that is not valid) returns at
     // once: the caller sees a wake without a reason.
     let _ = unsafe { call::<SCHED_OP>([3, address(&argument), 0]) };
+}
+
+/// A deadline as Xen takes it, which has a negative one for a time in the past.
+fn timeout(deadline: u64) -> u64 {
+    if i64::try_from(deadline).is_ok() { deadline } else { 0 }
 }
 
 /// HYPERVISOR_set_trap_table, PV. The table ends with a line of zeroes.
@@ -158,4 +164,18 @@ unsafe fn call<const NUMBER: usize>(arguments: [u64; 3]) -> Result<(), Errno> {
 #[cfg(test)]
 unsafe fn call<const NUMBER: usize>(_arguments: [u64; 3]) -> Result<(), Errno> {
     Err(Errno(38))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::timeout;
+
+    /// A wait until `now() + Duration::MAX` was a loop.
+    #[test]
+    fn what_never_comes_is_no_deadline() {
+        assert_eq!(timeout(5), 5);
+        assert_eq!(timeout(i64::MAX.cast_unsigned()), i64::MAX.cast_unsigned());
+        assert_eq!(timeout(1 << 63), 0);
+        assert_eq!(timeout(u64::MAX), 0);
+    }
 }
