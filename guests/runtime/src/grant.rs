@@ -8,9 +8,7 @@
 use crate::Error;
 use crate::boot::{Frame, Kind};
 use crate::page::{PAGE, SharedPage};
-use crate::window::Window;
-
-static WINDOW: Window = Window::new();
+use crate::window::Fixed;
 
 /// Another domain's number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,7 +83,7 @@ pub(crate) struct Grants {
 impl Grants {
     /// Maps the table. To be done once: there is one place for it.
     pub(crate) fn open(kind: Kind) -> Result<Grants, Error> {
-        Ok(Grants::new(WINDOW.map_grant_table(kind)?))
+        Ok(Grants::new(Fixed::map_grant_table(kind)?))
     }
 
     pub(crate) fn new(table: SharedPage) -> Grants {

@@ -14,9 +14,7 @@ use crate::hypercall::{Errno, Reason, poll};
 use crate::page::SharedPage;
 use crate::plane::Plane;
 use crate::random::Random;
-use crate::window::Window;
-
-static SHARED_INFO: Window = Window::new();
+use crate::window::Fixed;
 
 /// How a guest ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,7 +99,7 @@ impl Guest {
     /// Maps the shared info page.
     pub(crate) fn open() -> Result<Guest, Error> {
         let boot = Boot::read()?;
-        let info = SHARED_INFO.map_shared_info(boot.kind, boot.shared_info)?;
+        let info = Fixed::map_shared_info(boot.kind, boot.shared_info)?;
         Ok(Guest {
             boot,
             events: Events::new(info),

@@ -10,10 +10,10 @@
 //!
 //! Layers, low to high: `page` (shared memory), `hypercall` | `boot`, `window`, `ring`,
 //! `front_ring`, `slots`, `clock`, `text` | `event`, `grant` | `channel`, `foreign` | `memory`,
-//! `console`, `store` | `plane` | `device` | `net`, `blk` | `control`, `random` |
-//! `guest`, `hostile`.
-//! `entry` and `trap` are how we get in, `report` is how we fail. The crate `noxs` has the pages of
-//! NoXS.
+//! `console`, `store` | `plane` | `device` | `net`, `blk` | `control`, `random` | `guest`,
+//! `hostile`. `entry` and `trap` are how we get in, `stack` is where we end when we go too far,
+//! `report` is how we fail; `mem` is what the compiler calls. The
+//! crate `noxs` has the pages of NoXS.
 //!
 //! # No interrupts
 //! Events stay masked and IF stays 0 from the first instruction to the last; a guest blocks in
@@ -24,8 +24,9 @@
 //!
 //! # Memory
 //! The image is linked at its physical address, from 0x1000 on, and brings all that it needs, in
-//! `.bss`: stack, page tables for PVH, the windows of shared pages, and the memory that an
+//! `.bss`: stack, page tables for PVH, the windows of control pages, and the memory that an
 //! application gives its devices. There is no heap. The loader must clear `.bss` as ELF demands.
+//! Page 0 is not mapped: it is what a stack that is too small meets, and a null pointer.
 
 #![cfg_attr(not(test), no_std)]
 #![cfg_attr(test, allow(dead_code))]
@@ -70,6 +71,7 @@ mod plane;
 mod random;
 mod ring;
 mod slots;
+mod stack;
 mod store;
 mod text;
 mod window;
@@ -89,7 +91,7 @@ mod test_page;
 /// Names the application's main function, `fn(Guest) -> Exit`, and makes the image complete.
 ///
 /// `main!(run)` reports panics and exceptions on the console. `main!(run, silent)` crashes without
-/// a word and saves about 10 KiB, which is what formatting costs.
+/// a word, in either type of guest, and saves about 10 KiB, which is what formatting costs.
 #[macro_export]
 macro_rules! main {
     ($run:path) => {

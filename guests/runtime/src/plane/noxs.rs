@@ -7,6 +7,7 @@
 use noxs::device;
 use noxs::device_page::{DevicePage, Entry, SLOTS};
 use noxs::hypercall::{NoxsOp, OP_QUERY};
+use noxs::page::ReadOnlyPage;
 
 use super::{Class, DeviceId, Endpoint};
 use crate::Error;
@@ -16,11 +17,10 @@ use crate::device::DeviceError;
 use crate::event::{Events, Port, Ports, Source};
 use crate::foreign::ForeignWindow;
 use crate::hypercall::memory;
+#[cfg(test)]
 use crate::page::SharedPage;
 use crate::store::Token;
-use crate::window::Window;
-
-static WINDOW: Window = Window::new();
+use crate::window::Fixed;
 
 /// The device page of this guest, and the watches for it and for its devices.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ pub struct Noxs {
     events: Events,
     kind: Kind,
     interrupt: Channel,
-    page: Option<DevicePage<SharedPage>>,
+    page: Option<DevicePage<ReadOnlyPage<'static>>>,
     /// The page's generation when the watches fired last.
     generation: u32,
     /// The port of the device that a token is for.
@@ -78,13 +78,13 @@ impl Noxs {
     #[cfg(test)]
     pub(crate) fn fake(events: Events, page: SharedPage) -> Noxs {
         let mut noxs = Noxs::new(events, Kind::Pv, Channel::fake(events));
-        noxs.page = DevicePage::open(page).ok();
+        noxs.page = DevicePage::open(page.read_only()).ok();
         noxs
     }
 
     /// A page that cannot be mapped, or is none, is as good as none.
     fn look_for_page(&mut self) {
-        if let Ok(page) = WINDOW.map_device_page(self.kind) {
+        if let Ok(page) = Fixed::map_device_page(self.kind) {
             self.page = DevicePage::open(page).ok();
         }
     }

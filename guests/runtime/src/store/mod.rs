@@ -10,7 +10,7 @@ use crate::Error;
 use crate::boot::{Kind, Ring};
 use crate::event::{Events, Port, Source, Wake};
 use crate::ring::{Consumer, Layout, Producer};
-use crate::window::Window;
+use crate::window::Fixed;
 use wire::{ERROR, HEADER, Header, MAX_BODY, Operation, WATCH_EVENT};
 
 pub use wire::Token;
@@ -23,8 +23,6 @@ const ANSWERS: Layout = Layout::new(1024, 1024, 2056, 2060);
 /// How long xenstored may take over one step of an exchange: generous, since it may be serving
 /// thousands of guests on a slow host, but an end.
 const PATIENCE: Duration = Duration::from_secs(120);
-
-static WINDOW: Window = Window::new();
 
 /// Why a request got no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +57,7 @@ pub struct Store {
 
 impl Store {
     pub(crate) fn open(events: Events, kind: Kind, ring: Ring) -> Result<Store, Error> {
-        let page = WINDOW.map_ring(kind, ring.frame)?;
+        let page = Fixed::Plane.map_ring(kind, ring.frame)?;
         let (requests, answers) = (Producer::new(page, REQUESTS), Consumer::new(page, ANSWERS));
         Ok(Store {
             events,
