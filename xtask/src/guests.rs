@@ -13,17 +13,22 @@ use crate::lab::initramfs::BUSYBOX;
 use crate::{deps, files};
 
 /// Packages of our own guests. They have a profile of their own, and nothing of std.
-pub(crate) const PACKAGES: &[&str] = &["noop", "hello", "daytime", "blkcheck", "scribble"];
+pub(crate) const PACKAGES: &[&str] = &["noop", "hello", "daytime", "blkcheck", "scribble", "mute"];
+
+/// Builds our own guests.
+pub(crate) fn build(workspace: &Path) -> Result<()> {
+    let mut build = cargo(workspace).args(["build", "--quiet", "--profile", "guest"]);
+    for package in PACKAGES {
+        build = build.args(["--package", package]);
+    }
+    build.run()
+}
 
 /// Puts the guests into `dir`, for a host that boots `boot`.
 pub(crate) fn install(dir: &Path, boot: &Boot) -> Result<()> {
     deps::ensure(deps::BUILD)?;
     let workspace = files::workspace()?;
-    let mut build = cargo(&workspace).args(["build", "--quiet", "--profile", "guest"]);
-    for package in PACKAGES {
-        build = build.args(["--package", package]);
-    }
-    build.run()?;
+    build(&workspace)?;
     for package in PACKAGES {
         files::install(&files::target()?.join("guest").join(package), &dir.join(package), 0o644)?;
     }

@@ -44,7 +44,7 @@ const GROUPS: &[Group] = &[
         name: "guests",
         plane: Plane::Xenstore,
         xenstored: true,
-        suites: &["cost", "create", "errors", "hotplug", "interop", "lifecycle"],
+        suites: &["cost", "create", "errors", "guest_faults", "hotplug", "interop", "lifecycle"],
         long: &["faults", "scale"],
         memory: 4096,
         suite_timeout: 1200,
@@ -62,7 +62,7 @@ const GROUPS: &[Group] = &[
         name: "noxs",
         plane: Plane::Noxs,
         xenstored: false,
-        suites: &["noxs_guests", "noxs_devices"],
+        suites: &["noxs_guests", "noxs_devices", "guest_faults"],
         // The last starts xenstored, so nothing may come behind it that is about a host without.
         long: &[
             "network",

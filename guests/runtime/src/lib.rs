@@ -12,7 +12,7 @@
 //! `front_ring`, `slots`, `clock`, `text` | `event`, `grant` | `channel`, `foreign` | `memory`,
 //! `console`, `store` | `plane` | `device` | `net`, `blk` | `control`, `random` | `guest`,
 //! `hostile`. `entry` and `trap` are how we get in, `stack` is where we end when we go too far,
-//! `report` is how we fail; `mem` is what the compiler calls. The
+//! `report` is how we fail, `fault` how we do so on purpose; `mem` is what the compiler calls. The
 //! crate `noxs` has the pages of NoXS.
 //!
 //! # No interrupts
@@ -56,6 +56,7 @@ mod console;
 mod control;
 mod device;
 mod event;
+pub mod fault;
 mod foreign;
 mod front_ring;
 mod grant;
