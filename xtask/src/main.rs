@@ -44,7 +44,7 @@ enum Task {
     /// Build the software and install it
     Install(install::Options),
     /// Check what no compiler checks: layers, unsafe code, file sizes, names that must not be in
-    /// the tree
+    /// the tree, the guests' sizes and stacks
     Check,
     /// Check and test everything; the last line says how many tests passed and failed
     Test(test::Options),
@@ -90,7 +90,7 @@ fn main() -> ExitCode {
         Task::Lab(Lab::Run { options, script }) => in_lab(lab::run(&options, &script.join(" "))),
         Task::Lab(Lab::Shell { options }) => in_lab(lab::shell(&options)),
         Task::Install(options) => plain(install::command(&options)),
-        Task::Check => plain(check::structure()),
+        Task::Check => plain(check::structure().and_then(|()| check::images())),
         Task::Test(options) => match test::run(&options) {
             Ok(true) => Ok(ExitCode::SUCCESS),
             Ok(false) => Ok(ExitCode::FAILURE),

@@ -68,6 +68,7 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
         clippy(root, &["--package", "lab-tests", "--all-targets"]).map(one)
     });
     report.step("structure", || check::structure().map(one));
+    report.step("the guests' images", || check::images().map(one));
     report.step("documentation", || {
         let args = ["doc", "--quiet", "--no-deps", "--package", "libh2", "--package", "h2-sys"];
         cargo(root).args(args).env("RUSTDOCFLAGS", "-D warnings").run().map(one)

@@ -1,6 +1,7 @@
 //! What holds for the whole tree and no compiler checks: layers, unsafe code, file sizes, names
 //! that must not be in it.
 
+mod guests;
 mod layers;
 mod source;
 mod text;
@@ -19,6 +20,15 @@ pub(crate) fn structure() -> Result<()> {
     let mut wrong = layers::check(&tree)?;
     wrong.extend(unsafe_code::check(&tree)?);
     wrong.extend(text::check(&tree)?);
+    if !wrong.is_empty() {
+        bail!("{}", wrong.join("\n"));
+    }
+    Ok(())
+}
+
+/// Checks the images of the guests, and fails with all that is wrong.
+pub(crate) fn images() -> Result<()> {
+    let wrong = guests::check(&files::workspace()?)?;
     if !wrong.is_empty() {
         bail!("{}", wrong.join("\n"));
     }
