@@ -39,10 +39,10 @@ pvh_start:
     add $0x200000, %eax
     cmp $0x40000083, %eax
     jne 2b
-    # The last 512 MiB below 4 GiB, likewise: special pages, and where `window` maps pages. One page is
-    # the table of GiBs and the directory of the fourth GiB, since they use different entries of it: 0
-    # and 3 as a table, 256 to 511 as a directory. Read as the other, those are of no use and no harm:
-    # nobody uses addresses above 4 GiB nor the beginning of the fourth.
+    # The last 512 MiB below 4 GiB, likewise: special pages, and where `window` maps pages. One page
+    # is the table of GiBs and the directory of the fourth GiB, since they use different entries of
+    # it: 0 and 3 as a table, 256 to 511 as a directory. Read as the other, those are of no use and
+    # no harm: nobody uses addresses above 4 GiB nor the beginning of the fourth GiB.
     mov $boot_pdpt + 256 * 8, %edi
     mov $0xe0000083, %eax
 3:  mov %eax, (%edi)
@@ -55,8 +55,8 @@ pvh_start:
     mov $boot_pml4, %eax
     mov %eax, %cr3
 
-    # The task state segment, for the one thing in it: exceptions take the stack from its top, as what is
-    # on it will never be used again. They must not need what is left of it, which may be nothing.
+    # The task state segment, for the one thing in it: exceptions take the stack from its top, as
+    # what is on it will never be used again. They must not need what is left, which may be nothing.
     movl $stack_top, task_state + 36
 
     # CR4: PAE, OSFXSR, OSXMMEXCPT. EFER: LME. CR0: not EM, not TS; PE, MP, NE, WP, PG.

@@ -36,10 +36,12 @@ pub(crate) unsafe extern "C" fn memmove(to: *mut u8, from: *const u8, count: usi
     }
     // Downwards CPUs take a step for each unit: so words, and before them the bytes that are left.
     // SAFETY: the caller passes `count` > 0 valid bytes; downwards, as `to` lies inside `from`'s
-    // bytes. The pointers are at the last byte, then at the last word of what is left: the last byte
-    // of that and seven back. The direction flag is clear again at the end.
+    // bytes. The pointers are at the last byte, then at the last word of what is left: seven before
+    // its last byte. The direction flag is clear again at the end.
     unsafe {
-        asm!("std", "rep movsb", "sub ${seven}, %rdi", "sub ${seven}, %rsi", "mov {words}, %rcx", "rep movsq", "cld",
+        asm!(
+            "std", "rep movsb",
+            "sub ${seven}, %rdi", "sub ${seven}, %rsi", "mov {words}, %rcx", "rep movsq", "cld",
             seven = const WORD - 1, words = in(reg) count / WORD,
             inout("rcx") count % WORD => _,
             inout("rdi") to.wrapping_add(count - 1) => _,

@@ -123,7 +123,7 @@ mod tests {
         );
     }
 
-    /// Guests of one image that begin at the same time, as far as one source alone tells them apart.
+    /// Guests of one image that begin at the same time, with one source alone to tell them apart.
     #[test]
     fn each_source_alone_makes_a_difference() {
         let of = |seed, clock, hardware| Random::with(seed, clock, hardware).next_u64();

@@ -59,7 +59,8 @@ pub(crate) fn install(kind: Kind) {
 }
 
 /// Makes exceptions end in a crash. Xen does that for a PV guest that has no handler; a PVH guest
-/// would have a triple fault, of which Xen makes what the toolstack has chosen, by default a reboot.
+/// would have a triple fault, of which Xen makes what the toolstack has chosen: by default a
+/// reboot.
 pub(crate) fn install_silent(kind: Kind) {
     unsafe extern "C" {
         static trap_silent: [u8; 1];

@@ -1,7 +1,7 @@
 # What the gates of exceptions lead to. On PVH every gate takes the stack from its top (entry.s).
 
-# With a report: one stub a vector, 16 bytes each. A PV guest enters at the start of a stub, where it drops
-# the %rcx and %r11 that Xen pushes; a PVH guest enters TRAP_NATIVE bytes later. All end in
+# With a report: one stub a vector, 16 bytes each. A PV guest enters at the start of a stub, where
+# it drops the %rcx and %r11 that Xen pushes; a PVH guest enters TRAP_NATIVE bytes later. All end in
 # trap_report(frame).
 
     .section .text.trap_stubs, "ax", @progbits

@@ -2,8 +2,8 @@
 
 use guest_runtime::hostile::Victim;
 
-/// A victim, or none. Not an `Option`: this one's nothing is zeroes, so that a static of it takes no
-/// place in the image's file.
+/// A victim, or none. Not an `Option`: this one's nothing is zeroes, so that a static of it takes
+/// no place in the image's file.
 #[derive(Debug)]
 #[repr(u8)]
 #[expect(clippy::large_enum_variant, reason = "there is no heap")]

@@ -73,7 +73,8 @@ pub(crate) fn shutdown(reason: Reason) -> ! {
 }
 
 /// SCHEDOP_poll: blocks until one of `ports` is pending, or `deadline` (system time, ns; 0, and
-/// what is beyond Xen's signed numbers: none), or without a reason. With no port and no deadline: until some event arrives.
+/// what is beyond Xen's signed numbers: none), or without a reason. With no port and no deadline:
+/// until some event arrives.
 pub(crate) fn poll(ports: &[Port], deadline: u64) {
     #[repr(C)]
     struct Poll {

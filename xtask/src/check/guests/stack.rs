@@ -2,8 +2,8 @@
 //!
 //! What is called through a pointer is not known. It counts as each function whose address is taken
 //! anywhere, so as the one that needs most. Functions that call each other in a circle count once
-//! each. Both are more than what happens; only a recursion that really goes round is more than that,
-//! and there is a guard below the stack for it.
+//! each. Both are more than what happens; only a recursion that really goes round is more than
+//! that, and there is a guard below the stack for it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
