@@ -278,10 +278,8 @@ mod tests {
     }
 
     #[test]
+    #[ignore = "needs root, to whom scripts must belong: the lab runs it"]
     fn scripts_get_the_environment_of_xens() {
-        if !nix::unistd::geteuid().is_root() {
-            return;
-        }
         let test = r#"[ "$1 $2 $vif $XENBUS_PATH $bridge" = "online type_if=vif vif5.0 backend/vif/5/0 xenbr0" ] && [ -z "$HOME" ]"#;
         run(test, LONG).unwrap();
         assert!(run("exit 3", LONG).unwrap_err().to_string().ends_with("ended with status 3"));

@@ -53,7 +53,7 @@ const GROUPS: &[Group] = &[
         name: "devices",
         plane: Plane::Xenstore,
         xenstored: true,
-        suites: &["devices", "disks", "hotplug_daemon", "restarts"],
+        suites: &["devices", "disks", "hotplug_daemon", "restarts", "loopctl", "xendevd"],
         long: &["kill", "network", "plug"],
         memory: 4096,
         suite_timeout: 1200,
@@ -87,6 +87,10 @@ const GROUPS: &[Group] = &[
         suite_timeout: 900,
     },
 ];
+
+/// Packages with unit tests that need root or devices of the host. Those are marked `#[ignore]`, and
+/// dom0 of a group runs them like a suite of the package's name.
+pub(crate) const UNIT_TESTS: &[&str] = &["loopctl", "xendevd"];
 
 /// What a kernel that watches itself runs: everything once. Without xenstored: lockdep ends with
 /// its first finding, and would with xenconsoled's use of /dev/xen/gntdev, which is Linux's own.
@@ -311,6 +315,11 @@ fn build(root: &Path) -> Result<Programs> {
         cargo(root).args(["build", "--package", "libh2", "--example", EXAMPLE]),
         "example",
     )?);
+    let packages = UNIT_TESTS.iter().flat_map(|package| ["--package", package]);
+    programs.extend(executables(
+        cargo(root).args(["test", "--no-run", "--lib"]).args(packages),
+        "lib",
+    )?);
     Ok(programs)
 }
 
@@ -329,12 +338,13 @@ fn every_suite_has_a_host(programs: &Programs) -> Result<()> {
 fn script(names: &[&str], limit: u64) -> Result<String> {
     let mut script = String::from("failed=0\n");
     for name in names {
+        let ignored = if UNIT_TESTS.contains(name) { " --ignored" } else { "" };
         // libtest ends with 101 if a test failed. A suite that ended in any other way has no
         // closing line, so one is made for the count.
         write!(
             script,
             "echo '-- {name}'\n\
-             timeout --kill-after=10 {limit} {PLACE}/{name} --test-threads=1\n\
+             timeout --kill-after=10 {limit} {PLACE}/{name} --test-threads=1{ignored}\n\
              status=$?\n\
              [ $status -eq 0 ] || failed=$((failed + 1))\n\
              case $status in\n\
@@ -360,6 +370,13 @@ mod tests {
             "timeout --kill-after=10 60 /usr/lib/lightvm-lab/tests/life --test-threads=1\n"
         ));
         assert!(script.ends_with("exit $failed"));
+    }
+
+    #[test]
+    fn of_unit_tests_the_ignored_ones_are_run() {
+        let script = script(&["loopctl", "life"], 60).unwrap();
+        assert!(script.contains("tests/loopctl --test-threads=1 --ignored\n"));
+        assert!(script.contains("tests/life --test-threads=1\n"));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What holds for the whole tree and no compiler checks: layers, unsafe code, file sizes, names
-//! that must not be in it.
+//! that must not be in it, tests that nobody runs.
 
+mod ignored;
 mod layers;
 mod source;
 mod text;
@@ -19,6 +20,7 @@ pub(crate) fn structure() -> Result<()> {
     let mut wrong = layers::check(&tree)?;
     wrong.extend(unsafe_code::check(&tree)?);
     wrong.extend(text::check(&tree)?);
+    wrong.extend(ignored::check(&tree)?);
     if !wrong.is_empty() {
         bail!("{}", wrong.join("\n"));
     }
