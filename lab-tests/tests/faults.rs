@@ -110,6 +110,7 @@ fn files_of_the_mark_and_the_name() {
     {
         // Giving a lock back never fails.
         let all = strace::calls_of_create(&lab, "noop-pv", call, |call| !call.contains("LOCK_UN"));
+        assert!(!all.is_empty(), "a create has no {call}");
         for number in all {
             let config = lab.config("noop-pv", "a", &json!({}));
             let host = Host::quick();
@@ -118,6 +119,8 @@ fn files_of_the_mark_and_the_name() {
             let what = format!("{call} number {number} failed with {errno}: {}", output.report());
             if output.status.success() {
                 chaos::chaos(&["destroy", &lab.name("a")]).ok();
+            } else {
+                output.fails_with_a_message();
             }
             // A mark that cannot be removed is left to the next command.
             chaos::chaos(&["list"]).ok();

@@ -11,6 +11,7 @@ const SIGKILL: i32 = 9;
 
 /// Kills a create at these calls in turn. How many of the guests were whole.
 fn kill_in_turn(lab: &Lab, base: &str, call: &str, numbers: &[usize]) -> usize {
+    assert!(!numbers.is_empty(), "{base}: no such {call}");
     let config = lab.config(base, "a", &json!({}));
     let name = lab.name("a");
     let host = Host::quick();
@@ -60,7 +61,6 @@ fn at_the_files_of_the_mark_and_the_name() {
     let host = Host::now();
     for call in ["symlink", "rename", "flock", "unlink"] {
         let all = strace::calls_of_create(&lab, "noop-pv", call, |_| true);
-        assert!(!all.is_empty(), "{call}");
         kill_in_turn(&lab, "noop-pv", call, &all);
     }
     // The mark's own lines, and what is printed last.

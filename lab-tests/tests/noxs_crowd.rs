@@ -38,8 +38,7 @@ fn many_with_an_interface_each() {
         lab.create_with(&format!("daytime-{kind}"), "warm", &changes(&net, 0), &[]);
         chaos::chaos(&["destroy", &lab.name("warm")]).ok();
     }
-    // A page for each guest: where many lived at once, Xen's own heap has grown and has holes.
-    let host = Host::now().with_slack(count as u64 * 4);
+    let host = Host::now().with_crowd(count);
     let by_command = |number: usize| -> Created {
         let base = format!("daytime-{}", KINDS[number % 2]);
         let created =

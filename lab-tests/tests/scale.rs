@@ -31,8 +31,7 @@ fn cost(lab: &Lab, kind: &str) -> Stats {
 #[test]
 fn two_hundred_at_once() {
     let lab = Lab::new("many");
-    // Half a page for each guest.
-    let host = Host::now().with_slack(200 * 4 / 2);
+    let host = Host::now().with_crowd(200);
     let alone = ["pv", "pvh"].map(|kind| cost(&lab, kind));
     assert!(alone[0].hypercalls.is_some(), "chaos counts hypercalls: {alone:?}");
 
@@ -115,8 +114,7 @@ fn a_hundred_with_an_interface_each() {
     let lab = Lab::new("crowd");
     lab.create_with("noop-pv", "warm", &json!({"vifs": [{ "bridge": BRIDGE }]}), &[]);
     chaos::chaos(&["destroy", &lab.name("warm")]).ok();
-    // Where many guests lived at once, Xen's own heap and the kernel's have grown.
-    let host = Host::now().with_slack(COUNT as u64 * 4);
+    let host = Host::now().with_crowd(COUNT);
     let config = lab.config("noop-pv", "a", &json!({"vifs": [{ "bridge": BRIDGE }]}));
     let guests = chaos::create(&config, &["-n", &COUNT.to_string()]);
     assert_eq!(guests.len(), COUNT);
