@@ -50,5 +50,10 @@ pub use wait::wait_until;
 /// `many` in a full run (`cargo xtask test --full`), else `some`: for tests that do the same thing
 /// again and again.
 pub fn times(some: usize, many: usize) -> usize {
-    if std::env::var_os("LIGHTVM_LAB_FULL").is_some() { many } else { some }
+    if full() { many } else { some }
+}
+
+/// Whether this is a full run: for what takes minutes.
+pub fn full() -> bool {
+    std::env::var_os("LIGHTVM_LAB_FULL").is_some()
 }

@@ -54,7 +54,7 @@ const GROUPS: &[Group] = &[
         plane: Plane::Xenstore,
         xenstored: true,
         suites: &["devices", "disks", "hotplug_daemon", "restarts", "loopctl", "xendevd"],
-        long: &["kill", "network", "plug"],
+        long: &["kill", "network", "plug", "disk_edges"],
         memory: 4096,
         suite_timeout: 1200,
     },
@@ -67,6 +67,7 @@ const GROUPS: &[Group] = &[
         long: &[
             "network",
             "plug",
+            "disk_edges",
             "noxs_kernel",
             "noxs_hostile",
             "noxs_crowd",
