@@ -3,9 +3,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use std::time::Duration;
+
+use h2::{DomId, DomainState, Hypervisor};
 use lab_tests::command::{LIMIT, run_within};
 use lab_tests::terminal::{ESCAPE, Terminal};
-use lab_tests::{Host, Lab, chaos, console, run, wait, xl};
+use lab_tests::{Host, Lab, chaos, console, daemon, run, wait, xl};
 use serde_json::{Value, json};
 
 #[test]
@@ -111,6 +114,43 @@ fn deaf_kernel(lab: &Lab) -> String {
         image[at..at + word.len()].copy_from_slice(b"control/shutdowm");
     }
     lab.file("deaf", image)
+}
+
+/// xenstored says nothing while a guest waits for its answer: five seconds, and in a full run for
+/// longer than a guest waits for anything else.
+#[test]
+fn guests_outlast_a_silent_xenstored() {
+    let lab = Lab::new("outlast");
+    let silence = Duration::from_secs(if lab_tests::full() { 130 } else { 5 });
+    let hypervisor = Hypervisor::open().unwrap();
+    let guests = ["hello-pv", "hello-pvh"].map(|base| {
+        let guest = lab.create(base, base);
+        console::wait_for(&guest.name, "hello from");
+        wait::until("the guest never blocks", || {
+            chaos::find(&guest.name).unwrap().state == "blocked"
+        });
+        // What it watches changes, and it will ask what is there now.
+        let domain = hypervisor.domain(DomId::new(guest.domid).unwrap()).unwrap();
+        domain.pause().unwrap();
+        let node = format!("/local/domain/{}/control/shutdown", guest.domid);
+        run(&["xenstore-write", &node, ""]).ok();
+        (guest, domain)
+    });
+    {
+        let _stopped = daemon::xenstored().stop();
+        for (guest, domain) in &guests {
+            let before = domain.info().unwrap().cpu_time;
+            domain.unpause().unwrap();
+            wait::until(&format!("{} does not ask", guest.name), || {
+                let now = domain.info().unwrap();
+                now.state == DomainState::Blocked && now.cpu_time > before
+            });
+        }
+        std::thread::sleep(silence);
+    }
+    for (guest, _) in guests {
+        assert_eq!(chaos::json(&["shutdown", &guest.name])["reason"], "poweroff");
+    }
 }
 
 #[test]
