@@ -119,7 +119,11 @@ fn a_crash_loop_is_slowed_down_and_reported() {
 #[test]
 fn every_action_for_every_end() {
     let lab = Lab::new("actions");
-    for (line, key) in [("exit", "on_poweroff"), ("reboot", "on_reboot"), ("crash", "on_crash")] {
+    for (line, key, reason, state) in [
+        ("exit", "on_poweroff", "poweroff", 's'),
+        ("reboot", "on_reboot", "reboot", 's'),
+        ("crash", "on_crash", "crash", 'c'),
+    ] {
         for action in ["destroy", "restart", "preserve"] {
             let name = format!("{line}-{action}");
             let mut changes =
@@ -133,10 +137,13 @@ fn every_action_for_every_end() {
                     xl::find(&guest.name).is_none()
                 }),
                 "restart" => _ = wait_for_next_life(&guest.name, guest.domid),
-                _ => wait::until(&format!("{name} does not end"), || {
-                    xl::find(&guest.name)
-                        .is_some_and(|row| row.id == guest.domid && row.state.contains(['s', 'c']))
-                }),
+                _ => {
+                    wait::until(&format!("{name} does not end"), || {
+                        let row = xl::find(&guest.name);
+                        row.is_some_and(|row| row.id == guest.domid && row.state.contains(state))
+                    });
+                    assert_eq!(chaos::info(&guest.name)["shutdown_reason"], reason, "{name}");
+                }
             }
             if let Some(row) = xl::find(&guest.name) {
                 assert_eq!(row.id != guest.domid, action == "restart", "{name}");
@@ -144,6 +151,36 @@ fn every_action_for_every_end() {
             }
         }
     }
+}
+
+/// The same for a guest that says nothing; xl asks it.
+#[test]
+fn every_action_for_a_silent_guest() {
+    let lab = Lab::new("silent");
+    let host = Host::now();
+    for (request, key) in [("shutdown", "on_poweroff"), ("reboot", "on_reboot")] {
+        for action in ["destroy", "restart", "preserve"] {
+            let mut changes = json!({"on_poweroff": "preserve", "on_reboot": "preserve"});
+            changes[key] = action.into();
+            let name = format!("{request}-{action}");
+            let guest = lab.create_with("noop-pvh", &name, &changes, &[]);
+            xl::xl(&[request, &guest.name]).ok();
+            match action {
+                "destroy" => wait::until(&format!("{name} is still there"), || {
+                    xl::find(&guest.name).is_none()
+                }),
+                "restart" => _ = wait_for_next_life(&guest.name, guest.domid),
+                _ => wait::until(&format!("{name} does not end"), || {
+                    let row = xl::find(&guest.name);
+                    row.is_some_and(|row| row.id == guest.domid && row.state.contains('s'))
+                }),
+            }
+            if action != "destroy" {
+                chaos::chaos(&["destroy", &guest.name]).ok();
+            }
+        }
+    }
+    host.assert_unchanged("guests that xl asked to end");
 }
 
 /// The daemon is killed while it starts a guest again: the next one finds what was begun.
