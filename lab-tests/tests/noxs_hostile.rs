@@ -77,7 +77,7 @@ fn every_mode_is_survived() {
     // memory.
     let warm = lab.create_with("hello-pv", "warm", &scribbler(&disk, "mode=deaf seconds=1"), &[]);
     chaos::chaos(&["destroy", &warm.name]).ok();
-    let host = Host::now().with_slack(256);
+    let host = Host::now().with_crowd(14);
     for base in ["hello-pv", "hello-pvh"] {
         for mode in ["page", "keys", "odd", "states", "storm", "rings", "all"] {
             let name = format!("{base}-{mode}");
