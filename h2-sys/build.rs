@@ -38,7 +38,9 @@ const FUNCTIONS: &[&str] = &[
     "xc_interface_xcall_handle",
     "xencall_(alloc_buffer|free_buffer)",
     "xencall[12]",
-    "xc_dom_(allocate|release|strdup|set_arch_hooks|kernel_mem|module_mem|boot_xen_init|parse_image|mem_init|boot_mem_init|build_image|boot_image|gnttab_init|translated|feature_get|guest_os)",
+    "xc_dom_(allocate|release|strdup|set_arch_hooks|kernel_mem|module_mem|boot_xen_init)",
+    "xc_dom_(parse_image|mem_init|boot_mem_init|build_image|boot_image|gnttab_init)",
+    "xc_dom_(translated|feature_get|guest_os)",
     "vsnprintf",
 ];
 
@@ -84,7 +86,8 @@ fn main() {
             Err(error) => {
                 eprintln!("{error}");
                 eprintln!(
-                    "h2-sys needs the Xen library `{library}` and its headers: install Debian's package libxen-dev"
+                    "h2-sys needs the Xen library `{library}` and its headers: install Debian's \
+                     package libxen-dev"
                 );
                 exit(1);
             }
@@ -116,7 +119,8 @@ fn main() {
         Err(error) => {
             eprintln!("{error}");
             eprintln!(
-                "bindgen could not read the Xen headers: are Debian's packages libxen-dev and libclang-dev installed?"
+                "bindgen could not read the Xen headers: are Debian's packages libxen-dev and \
+                 libclang-dev installed?"
             );
             exit(1);
         }

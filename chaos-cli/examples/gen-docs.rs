@@ -111,7 +111,8 @@ fn files(page: &mut Vec<u8>) -> Result<()> {
     writeln!(page, ".SH ENVIRONMENT\n.TP\n.BR CHAOS_LOG ,\\  RUST_LOG")?;
     writeln!(
         page,
-        "What is logged to standard error unless \\-q or \\-v is given: off, error, warn, info, debug, trace, or h2=debug."
+        "What is logged to standard error unless \\-q or \\-v is given: off, error, warn, info, \
+         debug, trace, or h2=debug."
     )?;
     writeln!(
         page,

@@ -34,7 +34,8 @@ pub const TABLE: &[(&str, &str)] = &[
     ("6", "the guest did not do in time what it was asked"),
     (
         "7",
-        "no usable Xen: not under Xen, not in its dom0, no permission, wrong version, or no NoXS for a guest that needs it",
+        "no usable Xen: not under Xen, not in its dom0, no permission, wrong version, or no NoXS \
+         for a guest that needs it",
     ),
     ("8", "a daemon of the host, such as xenstored or xendevd, does not answer"),
     ("128+N", "stopped by signal N: 130 by SIGINT, 143 by SIGTERM"),

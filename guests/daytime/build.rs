@@ -4,5 +4,5 @@
 mod link;
 
 fn main() {
-    link::link(96 * 1024, true);
+    link::link(72 * 1024, true);
 }

@@ -4,5 +4,5 @@
 mod link;
 
 fn main() {
-    link::link(32 * 1024, true);
+    link::link(16 * 1024, true);
 }

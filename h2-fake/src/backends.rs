@@ -50,25 +50,37 @@ struct Device {
 pub(crate) fn react(host: &mut Host) -> Vec<String> {
     let mut changed = Vec::new();
     for device in devices(host) {
-        for (node, value) in step(host, &device) {
-            // The nodes stand beside one that was read.
-            let _ = host.tree.write(&node, value.as_bytes());
-            changed.push(node);
+        // A guest that may not write its end cannot connect it, and its backend waits.
+        let (guest, ours) = step(host, &device);
+        let written = guest
+            .iter()
+            .all(|(node, value)| host.tree.write_as(device.guest, node, value.as_bytes()).is_ok());
+        if !written {
+            continue;
         }
+        for (node, value) in &ours {
+            // The nodes stand beside one that was read.
+            let _ = host.tree.write(node, value.as_bytes());
+        }
+        changed.extend(guest.into_iter().chain(ours).map(|(node, _)| node));
     }
     changed
 }
 
-fn step(host: &Host, device: &Device) -> Vec<(String, String)> {
+/// Nodes and their new values.
+type Writes = Vec<(String, String)>;
+
+/// What the guest writes, and what the control domain writes after it.
+fn step(host: &Host, device: &Device) -> (Writes, Writes) {
     let backend =
         |node: &str, value: &str| (format!("{}/{node}", device.backend), value.to_owned());
     let runs = host.domains.get(&device.guest).is_some_and(|guest| guest.runs());
     let both = |state: &str| {
         let frontend =
             device.frontend.iter().map(|path| (format!("{path}/state"), state.to_owned()));
-        frontend.chain([backend("state", state)]).collect()
+        (frontend.collect(), vec![backend("state", state)])
     };
-    match (device.state.as_str(), &host.backends) {
+    let ours = match (device.state.as_str(), &host.backends) {
         (_, Backends::Silent) => Vec::new(),
         ("1", Backends::Ready) => {
             vec![backend("hotplug-status", "connected"), backend("state", "2")]
@@ -83,10 +95,11 @@ fn step(host: &Host, device: &Device) -> Vec<(String, String)> {
         ("1", Backends::NoAgent) => vec![backend("state", "2")],
         ("1", Backends::Close) => vec![backend("state", "5")],
         ("2" | "4" | "5", _) if device.frontend.is_none() => vec![backend("state", "6")],
-        ("2", _) if runs && host.frontends != Frontends::Absent => both("4"),
-        ("5", _) if runs && host.frontends == Frontends::Connect => both("6"),
+        ("2", _) if runs && host.frontends != Frontends::Absent => return both("4"),
+        ("5", _) if runs && host.frontends == Frontends::Connect => return both("6"),
         _ => Vec::new(),
-    }
+    };
+    (Vec::new(), ours)
 }
 
 fn devices(host: &Host) -> Vec<Device> {

@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use h2::config::GuestType;
 use h2::id::KiB;
-use h2::seam::{Hypercalls, NewDomain, NoxsNode, StoreCalls};
+use h2::seam::{HvmParam, Hypercalls, NewDomain, NoxsNode, StoreCalls};
 use h2::{DomId, Hypervisor, OpenError, Options};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -19,16 +19,23 @@ use crate::guest::{Guest, Reaction};
 use crate::host::Host;
 use crate::hypercalls::FakeCalls;
 use crate::noxs;
+use crate::noxs_files::{Files, NoxsEvents, Told};
 use crate::noxs_node::FakeNode;
 use crate::plan::{Call, Fault, Plan, When};
 use crate::session::Session;
 use crate::snapshot::Snapshot;
 use crate::store::FakeStore;
 
+/// `SHUTDOWN_reboot` and `SHUTDOWN_crash` of xen/include/public/sched.h.
+const REBOOT: u64 = 1;
+const CRASH: u64 = 3;
+
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) host: RefCell<Host>,
     pub(crate) session: RefCell<Session>,
+    /// Open files of the kernel's NoXS node.
+    pub(crate) files: RefCell<Files>,
     plan: RefCell<Plan>,
 }
 
@@ -69,7 +76,12 @@ impl Shared {
                 Fault::Meanwhile(hook) => hooks.push(After::Run(hook)),
             }
         }
-        let result = op(&mut self.host.borrow_mut());
+        let result = {
+            let mut host = self.host.borrow_mut();
+            let result = op(&mut host);
+            self.deliver(&mut host);
+            result
+        };
         // Nothing is borrowed here: a hook may call whatever it likes.
         for hook in hooks {
             match hook {
@@ -92,6 +104,11 @@ impl Shared {
         process::abort()
     }
 
+    /// Tells open files what has happened to devices and domains.
+    pub(crate) fn deliver(&self, host: &mut Host) {
+        self.files.borrow_mut().tell(host.noxs.told.drain(..));
+    }
+
     /// Something changed in the store.
     pub(crate) fn fire(&self, path: &str) {
         self.session.borrow_mut().fire(path);
@@ -107,7 +124,7 @@ impl Shared {
             host.domains.iter().filter(|(_, guest)| guest.runs()).map(|(&id, _)| id).collect();
         for id in running {
             let node = format!("/local/domain/{id}/control/shutdown");
-            let request = host.tree.read(&node).ok().flatten().unwrap_or_default();
+            let request = host.tree.read_as(id, &node).unwrap_or_default();
             let request = match request.as_slice() {
                 b"" => noxs::request(host, id),
                 b"reboot" => Some(1),
@@ -127,9 +144,10 @@ impl Shared {
                         noxs::take(host, id);
                         continue;
                     }
-                    // The path is well-formed.
-                    let _ = host.tree.write(&node, b"");
-                    self.fire(&node);
+                    // One that may not say so ends all the same.
+                    if host.tree.write_as(id, &node, b"").is_ok() {
+                        self.fire(&node);
+                    }
                 }
                 (Reaction::Refuse, Some(_), _) => noxs::refuse(host, id),
                 _ => {}
@@ -141,6 +159,7 @@ impl Shared {
     fn end(&self, host: &mut Host, id: DomId, code: u8) {
         if let Ok(guest) = host.guest(id) {
             guest.ended = Some(code);
+            host.noxs.told.push(Told::End);
         }
         if host.introduced.contains_key(&id) {
             self.fire("@releaseDomain");
@@ -199,6 +218,7 @@ impl FakeHost {
         let shared = Shared {
             host: RefCell::new(host),
             session: RefCell::default(),
+            files: RefCell::default(),
             plan: RefCell::default(),
         };
         Self { shared: Rc::new(shared) }
@@ -246,6 +266,17 @@ impl FakeHost {
     pub fn set_noxs(&self, kernel: bool, hypervisor: bool) {
         let noxs = &mut self.shared.host.borrow_mut().noxs;
         (noxs.kernel, noxs.hypervisor) = (kernel, hypervisor);
+    }
+
+    /// When the kernel tells changes of NoXS devices, and the ends of domains, from here on.
+    pub fn set_noxs_events(&self, events: NoxsEvents) {
+        self.shared.files.borrow_mut().events = events;
+    }
+
+    /// How many waits for the kernel's news have taken all their time.
+    #[must_use]
+    pub fn noxs_timeouts(&self) -> u64 {
+        self.shared.files.borrow().timeouts
     }
 
     /// The kernel's side of the seam, if it has NoXS.
@@ -340,7 +371,20 @@ impl FakeHost {
 
     /// A guest ends by itself (`SHUTDOWN_*` of xen/include/public/sched.h).
     pub fn end_guest(&self, id: DomId, code: u8) {
-        self.shared.end(&mut self.shared.host.borrow_mut(), id, code);
+        let mut host = self.shared.host.borrow_mut();
+        self.shared.end(&mut host, id, code);
+        self.shared.deliver(&mut host);
+    }
+
+    /// A guest meets an exception that it has no handler for. Xen crashes a PV guest; a PVH guest's
+    /// triple fault is what its toolstack has told Xen, and a reboot if it has not.
+    pub fn fault_guest(&self, id: DomId) {
+        let guest = self.guest(id);
+        let reason = guest.map_or(REBOOT, |guest| match guest.pvh {
+            false => CRASH,
+            true => guest.hvm_param(HvmParam::TripleFaultReason).unwrap_or(REBOOT),
+        });
+        self.end_guest(id, u8::try_from(reason).unwrap_or(u8::MAX));
     }
 
     /// Another toolstack makes a guest that runs. `None` if the host is full.
@@ -369,7 +413,9 @@ impl FakeHost {
 
     /// Another tool destroys a guest and removes its nodes, as `xl destroy` does.
     pub fn destroy_elsewhere(&self, id: DomId) {
-        self.shared.remove_guest(&mut self.shared.host.borrow_mut(), id);
+        let mut host = self.shared.host.borrow_mut();
+        self.shared.remove_guest(&mut host, id);
+        self.shared.deliver(&mut host);
     }
 
     /// The next domain gets this id, as when they come around.
@@ -389,7 +435,32 @@ impl FakeHost {
         Some(String::from_utf8_lossy(&value).into_owned())
     }
 
-    /// Another tool, or a guest, writes a node.
+    /// What a guest reads, with its own rights.
+    ///
+    /// # Errors
+    /// xenstored's errno.
+    pub fn guest_reads(&self, id: DomId, path: &str) -> Result<String, i32> {
+        let value = self.shared.host.borrow().tree.read_as(id, path)?;
+        Ok(String::from_utf8_lossy(&value).into_owned())
+    }
+
+    /// A guest writes a node, with its own rights and within its quotas.
+    ///
+    /// # Errors
+    /// xenstored's errno.
+    pub fn guest_writes(&self, id: DomId, path: &str, value: &str) -> Result<(), i32> {
+        self.shared.host.borrow_mut().tree.write_as(id, path, value.as_bytes())?;
+        self.shared.fire(path);
+        Ok(())
+    }
+
+    /// A guest uses up the memory that xenstored has for it: from then on nobody writes a node that
+    /// it owns.
+    pub fn guest_hoards(&self, id: DomId) {
+        self.shared.host.borrow_mut().tree.hoard(id);
+    }
+
+    /// Another tool writes a node.
     ///
     /// # Panics
     /// For a path that xenstored would refuse.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use h2::id::KiB;
+use h2::seam::HvmParam;
 use h2::{DomId, DomainInfo, DomainKind, DomainState, ShutdownReason};
 use serde::{Deserialize, Serialize};
 
@@ -82,6 +83,12 @@ impl Guest {
     #[must_use]
     pub fn runs(&self) -> bool {
         self.pauses == 0 && self.ended.is_none() && !self.dying
+    }
+
+    /// An HVM parameter, if it was set.
+    #[must_use]
+    pub fn hvm_param(&self, param: HvmParam) -> Option<u64> {
+        self.params.get(&format!("{param:?}")).copied()
     }
 
     pub(crate) fn info(&self, id: DomId) -> DomainInfo {

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::backends::{Backends, Frontends};
 use crate::guest::{Guest, Reaction};
 use crate::noxs::Noxs;
+use crate::noxs_files::Told;
 use crate::tree::Tree;
 
 /// What the hypervisor takes for a domain's own structures.
@@ -33,7 +34,8 @@ pub(crate) struct Host {
     pub(crate) xenstored: bool,
     pub(crate) total: KiB,
     pub(crate) free: KiB,
-    next: u16,
+    /// The id that was given out last (`rover` of xen/common/domctl.c).
+    last: u16,
     /// Builders that map a domain's memory.
     #[serde(skip)]
     builders: BTreeMap<DomId, u32>,
@@ -89,13 +91,19 @@ impl Host {
             xenstored: true,
             total,
             free: KiB::new(total.get() - dom0.get()),
-            next: 1,
+            last: 0,
             builders: BTreeMap::new(),
         }
     }
 
     pub(crate) fn set_next(&mut self, id: DomId) {
-        self.next = id.get();
+        self.last = id.get().saturating_sub(1);
+    }
+
+    /// The next id behind the last one that no domain has, a dying one neither.
+    fn free_id(&self) -> Result<DomId, i32> {
+        let behind = (self.last + 1..DomId::FIRST_RESERVED).chain(1..self.last);
+        behind.filter_map(DomId::new).find(|id| !self.domains.contains_key(id)).ok_or(libc::ENOMEM)
     }
 
     /// A domain that lives.
@@ -112,9 +120,9 @@ impl Host {
         if new.vcpus == 0 {
             return Err(libc::EINVAL);
         }
-        let id = DomId::new(self.next).ok_or(libc::ENOMEM)?;
+        let id = self.free_id()?;
+        self.last = id.get();
         self.take(STRUCTURES)?;
-        self.next += 1;
         let guest = Guest {
             pvh: new.guest_type == GuestType::Pvh,
             handle: new.handle,
@@ -161,6 +169,7 @@ impl Host {
             let Some(guest) = self.domains.remove(&id) else { return };
             self.noxs.pages.remove(&id);
             self.free = add(self.free, add(guest.memory, guest.overhead));
+            self.noxs.told.push(Told::End);
         }
     }
 

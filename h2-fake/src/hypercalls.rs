@@ -16,6 +16,9 @@ use crate::builder::FakeBuilder;
 use crate::fake::Shared;
 use crate::host::{CPUS, Host};
 
+/// The highest reason that Xen takes for a triple fault (xen/include/public/sched.h).
+const SHUTDOWN_MAX: u64 = 5;
+
 #[derive(Debug)]
 pub(crate) struct FakeCalls(pub(crate) Rc<Shared>);
 
@@ -223,14 +226,15 @@ impl Hypercalls for FakeCalls {
             if !guest.pvh {
                 return Err(libc::EINVAL);
             }
-            Ok(guest.params.get(&format!("{param:?}")).copied().unwrap_or(0))
+            Ok(guest.hvm_param(param).unwrap_or(0))
         })
     }
 
     fn set_hvm_param(&self, domain: DomId, param: HvmParam, value: u64) -> Result<(), CallError> {
         self.on("set_hvm_param", domain, |host| {
             let guest = host.guest(domain)?;
-            if !guest.pvh {
+            let known = param != HvmParam::TripleFaultReason || value <= SHUTDOWN_MAX;
+            if !guest.pvh || !known {
                 return Err(libc::EINVAL);
             }
             guest.params.insert(format!("{param:?}"), value);
@@ -259,8 +263,11 @@ impl Hypercalls for FakeCalls {
     fn noxs_page(&self, domain: DomId) -> Result<NoxsPage, CallError> {
         self.on("noxs_page", domain, |host| {
             host.guest(domain)?;
-            let slots = host.noxs.pages.get(&domain).map(Vec::as_slice).unwrap_or_default();
-            let slots = (0..).zip(slots).map(|(number, slot)| {
+            let Some(page) = host.noxs.pages.get(&domain) else { return Ok(NoxsPage::default()) };
+            let slots = (0..).zip(&page.slots).filter_map(|(number, (sequence, slot))| {
+                slot.as_ref().map(|slot| (number, *sequence, slot))
+            });
+            let slots = slots.map(|(number, sequence, slot)| {
                 let device = NoxsDevice {
                     class: Class::new(&slot.class).map_err(|_| libc::EINVAL)?,
                     id: slot.id,
@@ -268,9 +275,10 @@ impl Hypercalls for FakeCalls {
                     grant: GrantRef::new(slot.grant),
                     port: Port::new(slot.port),
                 };
-                Ok(NoxsSlot { slot: number, sequence: 1, device })
+                Ok(NoxsSlot { slot: number, sequence, device })
             });
-            Ok(NoxsPage { generation: 1, slots: slots.collect::<Result<_, i32>>()? })
+            let slots = slots.collect::<Result<_, i32>>()?;
+            Ok(NoxsPage { generation: page.generation, slots })
         })
     }
 }

@@ -9,14 +9,15 @@
 //!   Hypercalls, Builder, StoreCalls, NoxsNode  --every call-->  Plan (counts, fails, dies, hooks)
 //!                                                       |
 //!                                                       v
-//!                                     Host (domains, memory, Tree)   Session (watches, events)
+//!                             Host (domains, memory, Tree, Noxs)   Session, Files (what is told)
 //! ```
 //!
 //! - [`FakeHost`] is the handle; clones are the same host.
 //! - [`Fault`] is what can happen at a call.
 //! - [`Snapshot`] is a picture of the host that can be compared.
 //! - [`Guest`] and [`Reaction`]: a domain, and what it does when it is asked to end.
-//! - [`Backends`] and [`Frontends`]: what the two ends of devices do.
+//! - [`Backends`] and [`Frontends`]: what the two ends of devices do; [`NoxsEvents`]: when the
+//!   kernel tells it.
 //!
 //! The fake refuses what Xen and xenstored refuse where a test could otherwise pass by mistake:
 //! calls on domains that are not there, steps in the wrong order, malformed paths. It is a model of
@@ -31,6 +32,7 @@ mod guest;
 mod host;
 mod hypercalls;
 mod noxs;
+mod noxs_files;
 mod noxs_node;
 mod plan;
 mod session;
@@ -41,5 +43,6 @@ mod tree;
 pub use backends::{Backends, Frontends};
 pub use fake::FakeHost;
 pub use guest::{Guest, Reaction};
+pub use noxs_files::NoxsEvents;
 pub use plan::{Call, Fault, When};
 pub use snapshot::Snapshot;

@@ -9,28 +9,37 @@ use std::time::Duration;
 
 use h2::DomId;
 use h2::id::{GrantRef, Port};
-use h2::noxs_backend::{Class, Keys};
+use h2::noxs_backend::Keys;
 use h2::seam::{NoxsListed, NoxsName, NoxsNews, NoxsNode, NoxsRead, NoxsWatch, NoxsWhich};
 
 use crate::fake::Shared;
 use crate::host::Host;
 use crate::noxs::Device;
+use crate::noxs_files;
 
-/// A wait without a change ends after this at the latest, as with the store.
-const LONGEST_WAIT: Duration = Duration::from_millis(1);
+/// How long late news takes.
+const LATENESS: Duration = Duration::from_millis(1);
 
-/// An open node. The descriptor never becomes readable: whoever waits calls [`NoxsNode::wait`].
+/// An open node.
 #[derive(Debug)]
 pub(crate) struct FakeNode {
     shared: Rc<Shared>,
+    /// Readable while there is news.
     descriptor: UnixStream,
-    _other: UnixStream,
+    id: noxs_files::Id,
+}
+
+impl Drop for FakeNode {
+    fn drop(&mut self) {
+        self.shared.files.borrow_mut().close(self.id);
+    }
 }
 
 impl FakeNode {
     pub(crate) fn new(shared: Rc<Shared>) -> io::Result<Self> {
-        let (descriptor, other) = UnixStream::pair()?;
-        Ok(Self { shared, descriptor, _other: other })
+        let (descriptor, signal) = UnixStream::pair()?;
+        let id = shared.files.borrow_mut().open(signal);
+        Ok(Self { shared, descriptor, id })
     }
 
     fn run<T>(
@@ -52,11 +61,7 @@ impl AsFd for FakeNode {
 
 fn listed(device: &Device) -> Result<NoxsListed, i32> {
     Ok(NoxsListed {
-        name: NoxsName::new(
-            device.guest,
-            Class::new(&device.class).map_err(|_| libc::EINVAL)?,
-            device.id,
-        ),
+        name: device.name()?,
         backend_state: device.backend.into(),
         frontend_state: device.frontend.into(),
         grant: GrantRef::new(device.grant),
@@ -71,13 +76,8 @@ impl NoxsNode for FakeNode {
         Ok((GrantRef::new(grant), Port::new(port)))
     }
 
-    fn destroy(&self, name: NoxsName, _: Duration, force: bool) -> io::Result<()> {
-        self.run("noxs_destroy", Some(name), |host| {
-            if !force && !host.noxs_lets_go(name)? {
-                return Err(libc::ETIMEDOUT);
-            }
-            host.noxs.remove(name)
-        })
+    fn destroy(&self, name: NoxsName, timeout: Duration, force: bool) -> io::Result<()> {
+        self.run("noxs_destroy", Some(name), |host| host.noxs_destroy(name, timeout, force))
     }
 
     fn set_keys(&self, name: NoxsName, keys: &[u8], private: bool) -> io::Result<()> {
@@ -118,12 +118,20 @@ impl NoxsNode for FakeNode {
         })
     }
 
-    fn watch(&self, _: NoxsWatch) -> io::Result<()> {
-        self.run("noxs_watch", None, |_| Ok(()))
+    fn watch(&self, watch: NoxsWatch) -> io::Result<()> {
+        self.run("noxs_watch", None, |host| {
+            if let NoxsWatch::Device(name) = watch {
+                host.noxs.device(name)?;
+            }
+            self.shared.files.borrow_mut().watch(self.id, watch);
+            Ok(())
+        })
     }
 
     fn news(&self) -> io::Result<NoxsNews> {
-        self.run("noxs_news", None, |_| Ok(NoxsNews::default()))
+        self.run("noxs_news", None, |_| {
+            Ok(self.shared.files.borrow_mut().read(self.id, &self.descriptor))
+        })
     }
 
     fn another(&self) -> io::Result<Box<dyn NoxsNode>> {
@@ -131,12 +139,29 @@ impl NoxsNode for FakeNode {
         Ok(Box::new(Self::new(Rc::clone(&self.shared))?))
     }
 
-    /// Whoever waits lets drivers and guests run.
+    /// Whoever waits lets drivers and guests run, until they tell something that this file watches.
+    /// When they have no more to do nothing can happen, since all is one thread: the wait takes
+    /// its time.
     fn wait(&self, timeout: Duration) -> io::Result<bool> {
-        let changed = self.run("noxs_wait", None, |host| Ok(self.shared.react(host)))?;
-        if !changed {
-            thread::sleep(timeout.min(LONGEST_WAIT));
+        let told = self.run("noxs_wait", None, |host| {
+            let mut goes_on = true;
+            loop {
+                self.shared.deliver(host);
+                if self.shared.files.borrow().has_news(self.id) || !goes_on {
+                    return Ok(self.shared.files.borrow().has_news(self.id));
+                }
+                goes_on = self.shared.react(host);
+            }
+        })?;
+        if told {
+            return Ok(true);
         }
-        Ok(changed)
+        if timeout < LATENESS || !self.shared.files.borrow_mut().tell_late() {
+            self.shared.files.borrow_mut().timeouts += u64::from(timeout >= LATENESS);
+            thread::sleep(timeout);
+            return Ok(false);
+        }
+        thread::sleep(LATENESS);
+        Ok(self.shared.files.borrow().has_news(self.id))
     }
 }

@@ -101,8 +101,8 @@ fn noxs(host: &Host) -> BTreeMap<String, String> {
             format!("{:?} {:?}", device.keys, device.private),
         )
     };
-    let slots = host.noxs.pages.iter().flat_map(|(domain, slots)| {
-        slots.iter().map(move |slot| {
+    let slots = host.noxs.pages.iter().flat_map(|(domain, page)| {
+        page.devices().map(move |slot| {
             (format!("slot {}/{domain}/{}", slot.class, slot.id), format!("{slot:?}"))
         })
     });

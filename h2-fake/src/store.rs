@@ -91,6 +91,11 @@ impl StoreCalls for FakeStore {
         let list =
             permissions.iter().map(|entry| (entry.domain.get(), entry.read, entry.write)).collect();
         self.run("set_permissions", path, |host| {
+            if let Some(owner) = permissions.first().map(|entry| entry.domain)
+                && !host.domains.contains_key(&owner)
+            {
+                return Err(libc::ENOENT);
+            }
             host.tree.set_permissions(path, list)?;
             self.shared.fire(path);
             Ok(())

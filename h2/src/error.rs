@@ -13,7 +13,7 @@ use crate::noxs_backend::NoxsError;
 
 /// A hypercall or a call of a Xen library that failed.
 #[derive(Debug, thiserror::Error)]
-#[error("{operation}{} failed{}", domain.map(|id| format!(" for domain {id}")).unwrap_or_default(), detail.as_ref().map(|text| format!(" ({text})")).unwrap_or_default())]
+#[error("{operation}{} failed{}", for_domain(*domain), in_brackets(detail.as_deref()))]
 #[non_exhaustive]
 pub struct CallError {
     /// The call, by the name that the C library gives it.
@@ -25,6 +25,19 @@ pub struct CallError {
     /// errno.
     #[source]
     pub source: io::Error,
+}
+
+/// The domain of a failed call, as part of its message.
+fn for_domain(domain: Option<DomId>) -> String {
+    domain.map(|id| format!(" for domain {id}")).unwrap_or_default()
+}
+
+fn in_brackets(text: Option<&str>) -> String {
+    text.map(|text| format!(" ({text})")).unwrap_or_default()
+}
+
+fn listed(ids: &[DomId]) -> String {
+    ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 impl CallError {
@@ -61,7 +74,8 @@ pub struct StoreError {
 pub enum OpenError {
     /// There is no hypervisor below this kernel.
     #[error(
-        "this machine is not running under Xen (no /dev/xen/privcmd and no /proc/xen); boot the Xen hypervisor first"
+        "this machine is not running under Xen (no /dev/xen/privcmd and no /proc/xen); boot the \
+         Xen hypervisor first"
     )]
     NotXen,
     /// There is one, but its interface to the control domain is not there.
@@ -77,8 +91,10 @@ pub enum OpenError {
     },
     /// The hypervisor speaks another interface version than the library.
     #[error(
-        "libxenctrl {library} does not match the hypervisor, which is Xen {hypervisor}: it refuses the library's interface \
-         (sysctl version {sysctl:#x}, domctl version {domctl:#x}); install the Xen libraries of the running hypervisor's version"
+        "libxenctrl {library} does not match the hypervisor, which is Xen {hypervisor}: it \
+         refuses the library's interface \
+         (sysctl version {sysctl:#x}, domctl version {domctl:#x}); install the Xen libraries of \
+         the running hypervisor's version"
     )]
     VersionMismatch {
         /// The version of the library that this program was built with.
@@ -98,13 +114,15 @@ pub enum OpenError {
     },
     /// The control domain's kernel has no NoXS.
     #[error(
-        "this kernel has no NoXS: there is no /dev/xen/noxs_backend; boot the control domain with the kernel of linux-patches/ \
+        "this kernel has no NoXS: there is no /dev/xen/noxs_backend; boot the control domain with \
+         the kernel of linux-patches/ \
          (CONFIG_XEN_NOXS_BACKEND), or give the guest \"dev_method\": \"xenstore\""
     )]
     NoNoxsKernel,
     /// The hypervisor has no NoXS.
     #[error(
-        "this hypervisor (Xen {hypervisor}) has no NoXS: boot one that is built with xen-patches/ (CONFIG_NOXS), or give the guest \
+        "this hypervisor (Xen {hypervisor}) has no NoXS: boot one that is built with xen-patches/ \
+         (CONFIG_NOXS), or give the guest \
          \"dev_method\": \"xenstore\""
     )]
     NoNoxsHypervisor {
@@ -113,7 +131,8 @@ pub enum OpenError {
     },
     /// Kernel or hypervisor speak another version of NoXS.
     #[error(
-        "/dev/xen/noxs_backend speaks version {ioctls} and NoXS ABI {abi}, this program version {} and ABI {}",
+        "/dev/xen/noxs_backend speaks version {ioctls} and NoXS ABI {abi}, this program version \
+         {} and ABI {}",
         noxs::ioctl::IOCTL_VERSION,
         noxs::ABI
     )]
@@ -229,7 +248,7 @@ pub enum Error {
     #[error("there is no domain {0}")]
     NoSuchDomain(String),
     /// More than one domain has this name.
-    #[error("{} domains are named {name:?} (ids {}); give the id", ids.len(), ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))]
+    #[error("{} domains are named {name:?} (ids {}); give the id", ids.len(), listed(ids))]
     AmbiguousName {
         /// The name.
         name: String,
@@ -256,7 +275,8 @@ pub enum Error {
         timeout: Duration,
     },
     /// xenconsoled offers no terminal for the guest.
-    #[error("xenconsoled has not offered a terminal for domain {domain} within {} s; is the daemon running (service xen status)?", timeout.as_secs_f32())]
+    #[error("xenconsoled has not offered a terminal for domain {domain} within {} s; is the \
+             daemon running (service xen status)?", timeout.as_secs_f32())]
     NoTerminal {
         /// The guest.
         domain: DomId,
@@ -264,7 +284,8 @@ pub enum Error {
         timeout: Duration,
     },
     /// xendevd offers no console for the guest.
-    #[error("xendevd has not offered the console of domain {domain} within {} s; is the daemon running (systemctl status xendevd)?", timeout.as_secs_f32())]
+    #[error("xendevd has not offered the console of domain {domain} within {} s; is the daemon \
+             running (systemctl status xendevd)?", timeout.as_secs_f32())]
     NoConsole {
         /// The guest.
         domain: DomId,

@@ -26,7 +26,10 @@ const PAGES_PER_MIB: u64 = KIB_PER_MIB / KIB_PER_PAGE;
 #[non_exhaustive]
 pub enum DomIdError {
     /// The text is not a decimal number.
-    #[error("\"{text}\" is not a domain id; give a decimal number from 0 to {highest}", highest = DomId::MAX)]
+    #[error(
+    "\"{text}\" is not a domain id; give a decimal number from 0 to {highest}",
+    highest = DomId::MAX
+)]
     NotANumber {
         /// The text that was given.
         text: String,
@@ -170,7 +173,8 @@ macro_rules! number {
 }
 
 number! {
-    /// An event channel port: an end of an event channel, numbered per domain. Port 0 is never in use.
+    /// An event channel port: an end of an event channel, numbered per domain. Port 0 is never in
+    /// use.
     Port(u32), "{}"
 }
 number! {
@@ -182,12 +186,13 @@ number! {
     Mfn(u64), "{:#x}"
 }
 number! {
-    /// A guest frame number: what a guest names a page by in hypercalls. The machine frame for a PV guest, the
-    /// guest-physical frame for a translated one.
+    /// A guest frame number: what a guest names a page by in hypercalls. The machine frame for a PV
+    /// guest, the guest-physical frame for a translated one.
     Gfn(u64), "{:#x}"
 }
 number! {
-    /// A (pseudo-)physical frame number: an index into the guest's own contiguous view of its memory.
+    /// A (pseudo-)physical frame number: an index into the guest's own contiguous view of its
+    /// memory.
     Pfn(u64), "{:#x}"
 }
 number! {

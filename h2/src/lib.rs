@@ -62,6 +62,7 @@ pub mod lifecycle;
 mod limits;
 pub mod noxs_backend;
 mod plane;
+mod random_seed;
 mod raw;
 mod reap;
 pub mod seam;

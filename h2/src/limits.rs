@@ -22,7 +22,8 @@ pub(crate) fn check(host: &HostInfo, config: &GuestConfig) -> Result<(), CreateE
             ));
         }
         GuestType::Pvh if !host.hvm => {
-            let problem = "the host's CPUs have no virtualisation, or the firmware has it off: PVH guests cannot run; give \"pv\"";
+            let problem = "the host's CPUs have no virtualisation, or the firmware has it off: \
+                           PVH guests cannot run; give \"pv\"";
             return Err(unsupported("type", problem.to_owned()));
         }
         _ => {}

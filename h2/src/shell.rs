@@ -28,6 +28,7 @@ use crate::info::{DomainKind, DomainState};
 use crate::inner::{Inner, store_name};
 use crate::limits;
 use crate::plane::Control;
+use crate::random_seed::RandomSeed;
 use crate::reap;
 use crate::seam::{BuildParams, Builder, HvmParam, NewDomain, Rings};
 use crate::state::building::{self, Mark};
@@ -48,6 +49,10 @@ const EVENT_CHANNELS: u32 = 1023;
 /// "No missed ticks pending", as libxl sets HVM_PARAM_TIMER_MODE for PVH guests
 /// (xen/include/public/hvm/params.h).
 const NO_DELAY_FOR_MISSED_TICKS: u64 = 1;
+
+/// `SHUTDOWN_crash` (xen/include/public/sched.h): what a PVH guest's triple fault is, so that
+/// `on_crash` is asked. Xen would take it for a reboot, as that of a PC.
+const SHUTDOWN_CRASH: u64 = 3;
 
 /// A paused domain with its vcpus, its memory and the ports of its rings, and without a kernel.
 ///
@@ -77,6 +82,7 @@ impl Shell {
     pub(crate) fn new(inner: Rc<Inner>, config: &GuestConfig) -> Result<Self, CreateError> {
         let phases = Phases::start();
         let plane = check(&inner, config)?;
+        let seed = RandomSeed::new()?;
         let config = config.instance();
         let uuid = config.uuid.unwrap_or_else(Uuid::new_v4);
         let mark = Mark::new(&inner.state, config.name.as_str(), uuid, plane)?;
@@ -90,7 +96,8 @@ impl Shell {
         shell.populate()?;
         shell.phases.end("memory");
         let nodes = shell.nodes(shell.id());
-        inner.control(plane)?.prepare(&nodes, &NewDevice::all(nodes.domain, &shell.config))?;
+        let devices = NewDevice::all(nodes.domain, &shell.config);
+        inner.control(plane)?.prepare(&nodes, &seed, &devices)?;
         shell.phases.end(plane.as_str());
         Ok(shell)
     }
@@ -187,7 +194,8 @@ impl Shell {
         match guest_type {
             GuestType::Pv => calls.set_memory_map_limit(domain, config.maxmem_kib())?,
             GuestType::Pvh => {
-                calls.set_hvm_param(domain, HvmParam::TimerMode, NO_DELAY_FOR_MISSED_TICKS)?
+                calls.set_hvm_param(domain, HvmParam::TimerMode, NO_DELAY_FOR_MISSED_TICKS)?;
+                calls.set_hvm_param(domain, HvmParam::TripleFaultReason, SHUTDOWN_CRASH)?;
             }
         }
         calls.set_tsc_mode(domain, config.tsc_mode)?;

@@ -41,7 +41,7 @@ fn a_create_does_not_grow_with_the_number_of_guests() {
 fn what_the_least_guest_costs() {
     let bench = Bench::new();
     let hypervisor = bench.open();
-    for (guest_type, at_most) in [(GuestType::Pv, (79, 65)), (GuestType::Pvh, (80, 65))] {
+    for (guest_type, at_most) in [(GuestType::Pv, (80, 66)), (GuestType::Pvh, (82, 66))] {
         let mut config = bench.config(guest_type, NAME);
         (config.vcpus, config.ramdisk, config.cpu_weight, config.cpu_cap) =
             (Vcpus::ONE, None, None, None);

@@ -330,16 +330,17 @@ fn a_guest_that_lies_about_its_devices() {
     let before = bench.picture();
     let guest = bench.guest(&hypervisor, NAME);
     let home = format!("/local/domain/{}/device", guest.id());
+    let lies = |node: &str, value: &str| {
+        bench.host.guest_writes(guest.id(), &format!("{home}/{node}"), value).unwrap();
+    };
     for (end, lie) in [("vif/0", "vif"), ("vbd/51712", "vbd")] {
         let number = end.rsplit('/').next().unwrap();
         let theirs = format!("/local/domain/0/backend/{lie}/{}/{number}", victim.id());
-        bench.host.write_node(&format!("{home}/{end}/backend"), &theirs);
-        bench.host.write_node(&format!("{home}/{end}/backend-id"), &victim.id().to_string());
+        lies(&format!("{end}/backend"), &theirs);
+        lies(&format!("{end}/backend-id"), &victim.id().to_string());
+        assert_eq!(bench.host.guest_writes(guest.id(), &theirs, ""), Err(libc::EACCES));
     }
-    bench.host.write_node(
-        &format!("{home}/vif/0/more/backend"),
-        &format!("/local/domain/{}", victim.id()),
-    );
+    lies("vif/0/more/backend", &format!("/local/domain/{}", victim.id()));
     guest.detach(DeviceId::vif(0), Detach::Force).unwrap();
     guest.destroy().unwrap();
     before.assert_same(&bench.picture(), "destroyed");

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Bench, NAME};
+use common::{Bench, NAME, TYPES};
 use h2::config::{GuestType, StopAction};
 use h2::lifecycle::Outcome;
 use h2::{Domain, ErrorKind, Hypervisor, ShutdownReason};
@@ -24,6 +24,24 @@ fn guest(
     let mut config = bench.config(GuestType::Pv, NAME);
     (config.on_poweroff, config.on_reboot, config.on_crash) = (on_poweroff, on_reboot, on_crash);
     bench.start(hypervisor, &config).unwrap()
+}
+
+/// A PVH guest without a table of interrupts meets its first exception as a triple fault.
+#[test]
+fn an_exception_that_nobody_handles_is_a_crash() {
+    for bench in Bench::planes() {
+        let hypervisor = bench.open();
+        for guest_type in TYPES {
+            let mut config = bench.config(guest_type, NAME);
+            (config.on_reboot, config.on_crash) = (StopAction::Restart, StopAction::Preserve);
+            let guest = bench.start(&hypervisor, &config).unwrap();
+            bench.host.fault_guest(guest.id());
+            let ended = hypervisor.ended().unwrap().remove(0);
+            let found = (ended.reason(), ended.action());
+            assert_eq!(found, (ShutdownReason::Crash, StopAction::Preserve), "{guest_type:?}");
+            guest.destroy().unwrap();
+        }
+    }
 }
 
 #[test]

@@ -195,6 +195,53 @@ fn devices_come_and_go() {
     assert!(matches!(guest.device(disk), Err(Error::Device(DeviceError::Missing { .. }))));
 }
 
+/// A destroy that is not answered in time leaves a device that closes: the kernel does not take it
+/// back, and neither does h2. It is the guest's until it is gone, and can be detached again.
+#[test]
+fn a_guest_that_does_not_let_go() {
+    let bench = Bench::noxs();
+    let hypervisor = bench.open();
+    let guest = bench.guest(&hypervisor, NAME);
+    let vif = DeviceId::vif(0);
+    guest.wait_until_connected(vif, LONG).unwrap();
+    let online = || {
+        let dump = guest.noxs_dump().unwrap();
+        let vif = dump.devices.iter().find(|device| device.class == "vif").unwrap();
+        vif.private.as_ref().unwrap().get("online").map(str::to_owned)
+    };
+    let states = || {
+        let vif = guest.device(vif).unwrap();
+        (vif.backend_state.unwrap(), vif.frontend_state.unwrap())
+    };
+    assert_eq!(online().as_deref(), Some("1"));
+
+    bench.host.set_frontends(Frontends::NeverClose);
+    for _ in 0..2 {
+        let error = guest.detach(vif, Detach::Ask(SHORT)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::GuestDidNotReact, "{error}");
+        assert_eq!(states(), (DeviceState::Closing, DeviceState::Connected));
+        assert_eq!(online().as_deref(), Some("0"));
+        assert_eq!(guest.config().unwrap().unwrap().vifs.len(), 1, "it is the guest's");
+    }
+    // It is not what anybody can wait for any more.
+    assert!(guest.wait_until_connected(vif, SHORT).is_err());
+    // Other devices come and go meanwhile, and do not get its number.
+    assert_eq!(
+        guest.attach(&DeviceConfig::Vif(h2::config::Vif::default())).unwrap(),
+        DeviceId::vif(1)
+    );
+    guest.detach(DeviceId::vif(1), Detach::Force).unwrap();
+
+    // It lets go later, unasked; the next detach finds it closed and does not wait.
+    bench.host.set_frontends(Frontends::Connect);
+    assert!(guest.wait_until_connected(vif, SHORT).is_err());
+    assert_eq!(states(), (DeviceState::Closed, DeviceState::Closed));
+    guest.pause().unwrap();
+    guest.detach(vif, Detach::Ask(SHORT)).unwrap();
+    assert_eq!(guest.config().unwrap().unwrap().vifs.len(), 0);
+    assert!(matches!(guest.device(vif), Err(Error::Device(DeviceError::Missing { .. }))));
+}
+
 #[test]
 fn backends_that_fail() {
     let cases = [

@@ -217,7 +217,8 @@ fn builders_die_while_undoing_on(make: fn() -> Bench) {
                     let order = Order { fails: Some(fails), ..Order::new(&bench, deed, n, when) };
                     let (host, died) = order.run(&bench.host);
                     let context = format!(
-                        "a {guest_type:?} guest's {operation} failed, its builder died {when:?} call {n}"
+                        "a {guest_type:?} guest's {operation} failed, its builder died {when:?} \
+                         call {n}"
                     );
                     clean_up(&host, &bench, &before, &context);
                     if !died {

@@ -139,6 +139,7 @@ fn a_create_during_a_rename() {
 
 /// Renames a guest to "wanted", while another process does this at each of the calls.
 fn name_taken_during_a_rename(other: fn(&FakeHost, &Path)) {
+    let interfered = Rc::new(Cell::new(0));
     for n in 1.. {
         let bench = Bench::new();
         let hypervisor = bench.open();
@@ -147,6 +148,7 @@ fn name_taken_during_a_rename(other: fn(&FakeHost, &Path)) {
         let (host, folder) = (bench.host.clone(), bench.folder().to_owned());
         let happened = Rc::new(Cell::new(false));
         let happens = Rc::clone(&happened);
+        let interferes = Rc::clone(&interfered);
         bench.host.clear_plan();
         bench.host.meanwhile(n, move || {
             happens.set(true);
@@ -154,6 +156,7 @@ fn name_taken_during_a_rename(other: fn(&FakeHost, &Path)) {
             let lock = fs::File::open(common::state_dir(&folder).join("lock")).unwrap();
             if let Ok(lock) = Flock::lock(lock, FlockArg::LockExclusiveNonblock) {
                 drop(lock);
+                interferes.set(interferes.get() + 1);
                 other(&host, &folder);
             }
         });
@@ -170,4 +173,5 @@ fn name_taken_during_a_rename(other: fn(&FakeHost, &Path)) {
             break;
         }
     }
+    assert!(interfered.get() > 0, "a rename never lets another process in");
 }

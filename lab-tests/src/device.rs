@@ -4,11 +4,19 @@
 use std::fs;
 use std::path::Path;
 
+use h2::store::Store;
+use serde_json::{Value, json};
+
 use crate::command::run;
 use crate::{noxs, wait, xenstore};
 
 /// xvda; the disks behind it are 16 apart.
 pub const XVDA: u32 = 51712;
+
+/// The disk xvda of a configuration, over an image (`file`) or a block device (`phy`).
+pub fn disk(target: impl AsRef<Path>, kind: &str, access: &str) -> Value {
+    json!({"target": target.as_ref(), "type": kind, "vdev": "xvda", "access": access})
+}
 
 /// A device of a guest, taken away when dropped.
 #[derive(Debug)]
@@ -111,9 +119,11 @@ impl Device {
     #[track_caller]
     fn answer(&self) -> Result<(), String> {
         let what = format!("nobody has answered for {}", self.sysname());
-        let status = wait::wait_until(&what, || {
-            self.node("hotplug-status").filter(|status| !status.is_empty())
-        });
+        let node = format!("{}/hotplug-status", self.backend());
+        let store = Store::open().unwrap();
+        let answered = || store.read(&node).unwrap().filter(|status| !status.is_empty());
+        wait::wait_until(&what, answered);
+        let status = self.node("hotplug-status").unwrap();
         if status == "connected" {
             Ok(())
         } else {

@@ -1,7 +1,7 @@
 //! The grants of the host as the hypervisor counts them, by its debug key `g`: a witness that needs
 //! no xenstored.
 
-use crate::xl::xl;
+use crate::debug_keys;
 
 /// What there is of grants at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,7 +19,12 @@ pub struct Grants {
 /// Asks the hypervisor.
 #[track_caller]
 pub fn now() -> Grants {
-    let answer = ask();
+    counted(&debug_keys::press("g"))
+}
+
+/// The count in an answer to the debug key.
+#[track_caller]
+pub fn counted(answer: &str) -> Grants {
     let lines = || answer.lines();
     let parsed = || {
         // Behind "grant-table for remote d0 (v1)" comes "1 frames (64 max), 0 maptrack frames (1024
@@ -40,7 +45,7 @@ pub fn now() -> Grants {
 /// Xen prints it.
 #[track_caller]
 pub fn frame(reference: u32) -> Option<String> {
-    let answer = ask();
+    let answer = debug_keys::press("g");
     let mut table = answer
         .lines()
         .skip_while(|line| !line.contains(" remote d0 "))
@@ -49,19 +54,4 @@ pub fn frame(reference: u32) -> Option<String> {
     // "[0x003]      1 0x00abcd 0x00000001 ...": reference, who has mapped it, frame.
     let entry = table.find(|line| line.starts_with(&format!("[0x{reference:03x}]")))?;
     entry.split_whitespace().find(|word| word.starts_with("0x")).map(str::to_owned)
-}
-
-/// What the debug key has Xen print.
-#[track_caller]
-fn ask() -> String {
-    xl(&["debug-keys", "g"]).ok();
-    let said = xl(&["dmesg"]).ok();
-    let (_, answer) = said
-        .rsplit_once("key 'g' pressed")
-        .expect("Xen's ring of messages has room for the answer");
-    answer
-        .lines()
-        .map(|line| line.trim_start_matches("(XEN)").trim())
-        .collect::<Vec<_>>()
-        .join("\n")
 }

@@ -36,10 +36,33 @@ const KNOWN: &[&str] = &[
 /// How many lines behind a complaint belong to it: a stack trace.
 const TRACE: usize = 60;
 
-/// Fails if the log has a complaint.
+/// Fails if the kernel's ring of messages has a complaint. The ring is 128 KiB, some hundred lives
+/// of interfaces: what came before that is for [`assert_clean_since_boot`] to see.
 #[track_caller]
 pub fn assert_clean() {
-    let log = run(&["dmesg"]).ok();
+    assert_no_complaint(&run(&["dmesg"]).ok());
+}
+
+/// Fails if there was a complaint at any time since the host has booted.
+#[track_caller]
+pub fn assert_clean_since_boot() {
+    assert_no_complaint(&since_boot());
+}
+
+/// All that the kernel has said since it has booted, from the journal.
+#[track_caller]
+pub fn since_boot() -> String {
+    run(&["journalctl", "--sync"]).ok();
+    let log = run(&["journalctl", "--dmesg", "--no-pager", "--output=cat", "--all"]).ok();
+    // journald says so itself if the ring was full before it came to read.
+    let own = run(&["journalctl", "--no-pager", "--boot", "--identifier=systemd-journald"]).ok();
+    let missed: Vec<&str> = own.lines().filter(|line| line.contains("Missed ")).collect();
+    assert!(missed.is_empty(), "the journal is not whole: {missed:?}");
+    log
+}
+
+#[track_caller]
+fn assert_no_complaint(log: &str) {
     let has = |line: &str, words: &[&str]| words.iter().any(|word| line.contains(word));
     let lines: Vec<&str> = log.lines().collect();
     if let Some(first) = lines.iter().position(|line| has(line, COMPLAINTS) && !has(line, KNOWN)) {

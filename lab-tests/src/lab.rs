@@ -9,8 +9,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::chaos::{self, Created};
-use crate::wait::until;
-use crate::{console, xl};
+use crate::{console, domain, xl};
 
 /// Where the lab has its guests.
 const GUESTS: &str = "/guests";
@@ -49,7 +48,7 @@ impl Lab {
         let name = self
             .create_with("hello-pv", "first", &serde_json::json!({"cmdline": "exit"}), &[])
             .name;
-        until(&format!("{name} is not removed"), || chaos::find(&name).is_none());
+        domain::wait_until_gone(&name);
     }
 
     /// The full name of this test's guest `name`.
@@ -119,14 +118,15 @@ impl Lab {
     /// Creates a guest with xl that is like the one of /guests/BASE.json. Returns its name.
     #[track_caller]
     pub fn xl_create(&self, base: &str, name: &str) -> String {
-        let path = self.xl_config(base, name);
+        let path = self.xl_config(base, name, "");
         xl::xl(&["create", &path]).ok();
         self.name(name)
     }
 
-    /// The xl configuration of the guest of /guests/BASE.json.
+    /// The xl configuration of the guest of /guests/BASE.json, without its devices, and with the
+    /// lines of `more`. Returns the file's path.
     #[track_caller]
-    fn xl_config(&self, base: &str, name: &str) -> String {
+    pub fn xl_config(&self, base: &str, name: &str, more: &str) -> String {
         let path = format!("{GUESTS}/{base}.json");
         let config: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
         let full = self.name(name);
@@ -148,6 +148,7 @@ impl Lab {
             // libxl 4.17 computes too small a pool for a guest of 4 MiB.
             text.push_str("shadow_memory = 2\n");
         }
+        text.push_str(more);
         self.file(&format!("{full}.cfg"), text)
     }
 

@@ -1,8 +1,10 @@
 //! Guests on the network, seen from dom0.
 
 use std::fs;
+use std::io::Read;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::{console, run, wait};
+use crate::{console, echo, run, wait};
 
 /// The bridge that all guests are on.
 pub const BRIDGE: &str = "xenbr0";
@@ -60,4 +62,62 @@ pub fn up(name: &str, vif: u32, address: &str) {
     console::wait_for(name, &format!("vif {vif} "));
     let line = console::wait_for(name, address);
     assert!(line.contains(&format!("vif {vif} ")), "{line}");
+}
+
+/// The port of the daytime service (RFC 867).
+const DAYTIME: u16 = 13;
+
+/// How far a guest's clock may be from dom0's, in seconds.
+const CLOCK_SLACK: u64 = 5;
+
+/// Asks a daytime guest for the time, which must be that of dom0, between the question and the
+/// answer.
+#[track_caller]
+pub fn daytime(address: &str) {
+    let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let (before, mut text) = (now(), String::new());
+    echo::connect(address, DAYTIME).read_to_string(&mut text).unwrap();
+    let (time, after) = (seconds(&text), now());
+    let time = time.unwrap_or_else(|| panic!("{address} gives no time: {text:?}"));
+    assert!(
+        (before - CLOCK_SLACK..=after + CLOCK_SLACK).contains(&time),
+        "{address} says {text:?}, {time}; in dom0 it was {before} to {after}"
+    );
+}
+
+/// The seconds since 1970 of a line such as `Sunday, November 22, 2026 17:05:12-UTC`.
+pub fn seconds(line: &str) -> Option<u64> {
+    const MONTHS: [&str; 12] = [
+        "January",
+        "February",
+        "March",
+        "April",
+        "May",
+        "June",
+        "July",
+        "August",
+        "September",
+        "October",
+        "November",
+        "December",
+    ];
+    let words: Vec<&str> = line.split([' ', ',']).filter(|word| !word.is_empty()).collect();
+    let [_, month, day, year, time] = words[..] else { return None };
+    let month = MONTHS.iter().position(|name| *name == month)?;
+    let (day, year) = (day.parse::<u64>().ok()?, year.parse::<u64>().ok()?);
+    let time: Vec<u64> = time
+        .trim_end()
+        .strip_suffix("-UTC")?
+        .split(':')
+        .filter_map(|part| part.parse().ok())
+        .collect();
+    let [hour, minute, second] = time[..] else { return None };
+    let is_leap = |year: u64| {
+        year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
+    };
+    let february = 28 + u64::from(is_leap(year));
+    let lengths = [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+    let years: u64 = (1970..year).map(|year| 365 + u64::from(is_leap(year))).sum();
+    let days = years + lengths[..month].iter().sum::<u64>() + day.checked_sub(1)?;
+    Some(((days * 24 + hour) * 60 + minute) * 60 + second)
 }

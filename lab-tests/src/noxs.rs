@@ -107,12 +107,15 @@ pub fn event_channels() -> Vec<String> {
             .map_or("", |(_, kind)| kind);
         *kinds.entry(kind.split(" - ").next().unwrap_or_default().to_owned()).or_default() += 1;
     }
+    assert!(!kinds.is_empty(), "lsevtchn shows nothing: {text}");
     kinds.into_iter().map(|(kind, count)| format!("{count} x {kind}")).collect()
 }
 
 /// What dom0 has of its own memory: less, if pages are missing that guests were given or that
 /// foreign ones were mapped over.
+#[track_caller]
 pub fn own_memory() -> String {
     let path = "/sys/devices/system/xen_memory/xen_memory0/info/current_kb";
-    fs::read_to_string(path).unwrap_or_default().trim().to_owned()
+    let text = fs::read_to_string(path);
+    text.unwrap_or_else(|error| panic!("{path}: {error}")).trim().to_owned()
 }

@@ -47,20 +47,23 @@ pub struct Followed {
     path: PathBuf,
 }
 
-/// Traces a process that runs already.
+/// Traces a process that runs already: what is traced, and what happens then, is what strace's
+/// `-e` takes, separated by spaces.
 #[track_caller]
-pub fn follow(lab: &Lab, process: Pid, calls: &str) -> Followed {
+pub fn follow(lab: &Lab, process: Pid, what: &str) -> Followed {
     let path = lab.path("followed");
     let mut command = Command::new("strace");
-    command
-        .args(["-f", "-qq", "-p", &process.to_string(), "-e", &format!("trace={calls}"), "-o"])
-        .arg(&path);
+    command.args(["-f", "-qq", "-p", &process.to_string(), "-o"]).arg(&path);
+    what.split(' ').for_each(|expression| _ = command.args(["-e", expression]));
     let strace = command.spawn().unwrap();
+    let is_traced = |thread: &Path| {
+        // One that has ended meanwhile needs no tracing.
+        let status = fs::read_to_string(thread.join("status")).unwrap_or_default();
+        !status.lines().any(|line| line.split_whitespace().eq(["TracerPid:", "0"]))
+    };
     wait::until("strace does not attach", || {
-        let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
-        status
-            .lines()
-            .any(|line| line.strip_prefix("TracerPid:").is_some_and(|pid| pid.trim() != "0"))
+        let threads = fs::read_dir(format!("/proc/{process}/task")).unwrap();
+        threads.flatten().all(|thread| is_traced(&thread.path()))
     });
     Followed { strace, path }
 }

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use nix::unistd::Pid;
 use serde_json::Value;
 
 use crate::command::{Output, run};
@@ -96,8 +97,8 @@ impl Xendevd {
 
     /// Its process.
     #[track_caller]
-    pub fn pid(&self) -> u32 {
-        self.child.as_ref().unwrap().id()
+    pub fn pid(&self) -> Pid {
+        Pid::from_raw(i32::try_from(self.child.as_ref().unwrap().id()).unwrap())
     }
 
     /// What it has logged.
@@ -145,18 +146,14 @@ pub fn reload() -> Output {
 /// A guest of xl's without devices, or with those of `more`. Its domain.
 #[track_caller]
 pub fn guest(lab: &Lab, name: &str, more: &str) -> u16 {
-    let full = lab.name(name);
-    let text = format!(
-        "name = \"{full}\"\ntype = \"pv\"\nkernel = \"/guests/noop\"\nmemory = 16\n{more}\n"
-    );
-    let path = lab.file(&format!("{full}.cfg"), text);
+    let path = lab.xl_config("noop-pv", name, more);
     xl::xl(&["create", "-p", &path]).ok();
-    xl::find(&full).expect("it was created").id
+    xl::find(&lab.name(name)).expect("it was created").id
 }
 
-/// A raw disk.
+/// An image for a disk, its path as text, which is what command lines and Xenstore take.
 pub fn image(lab: &Lab, name: &str) -> String {
-    lab.file(name, vec![0; 1 << 20])
+    lab.image(name, 1).to_str().unwrap().to_owned()
 }
 
 /// Destroys a guest of xl's.

@@ -65,7 +65,7 @@ fn an_interface_without_a_process() {
         eprintln!("round {round}: xendevd answered after {:.3} ms", took.as_secs_f64() * 1000.0);
         pull();
     }
-    let daemon = strace::follow(&lab, daemon::xendevd().pid, PROCESSES);
+    let daemon = strace::follow(&lab, daemon::xendevd().pid, &format!("trace={PROCESSES}"));
     let command = strace::trace(&lab, PROCESSES, &plug);
     command.output.ok();
     pull();

@@ -6,27 +6,21 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
+use lab_tests::device::{XVDA, disk};
+use lab_tests::network::{BRIDGE, ping};
 use lab_tests::strace::{self, Fault};
+use lab_tests::xendevd::image;
 use lab_tests::{Host, Lab, chaos, console, run, wait, xendevd, xenstore, xl};
 use serde_json::{Value, json};
 
-const BRIDGE: &str = "xenbr0";
 const MAC: &str = "00:16:3e:00:00:07";
-
-/// A sparse file for a disk.
-fn image(lab: &Lab, name: &str) -> String {
-    let path = lab.file(name, "");
-    fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(16 << 20).unwrap();
-    path
-}
 
 /// An interface on the bridge, and a disk.
 fn both(image: &str) -> Value {
     json!({
         "vifs": [{ "bridge": BRIDGE, "mac": MAC, "rate": "10Mb/s", "ip": "10.77.0.9" }],
-        "vbds": [{ "target": image, "type": "file", "vdev": "xvda", "access": "w" }],
+        "vbds": [disk(image, "file", "w")],
     })
 }
 
@@ -143,18 +137,12 @@ fn is_device(class: &str) -> bool {
 fn xl_create(lab: &Lab, base: &str, name: &str, image: &str) -> String {
     // Whoever destroys its guests, their loop devices are xendevd's to release.
     xendevd::switch_host();
-    let config: Value =
-        serde_json::from_str(&fs::read_to_string(format!("/guests/{base}.json")).unwrap()).unwrap();
-    let full = lab.name(name);
-    let shadow = if config["type"] == "pvh" { "shadow_memory = 2\n" } else { "" };
-    let text = format!(
-        "name = \"{full}\"\ntype = {}\nkernel = {}\nmemory = {}\nvcpus = 1\n{shadow}\
-         vif = ['mac={MAC},bridge={BRIDGE},rate=10Mb/s,ip=10.77.0.9']\n\
-         disk = ['format=raw,vdev=xvda,access=rw,target={image}']\n",
-        config["type"], config["kernel"], config["memory"]
+    let devices = format!(
+        "vif = ['mac={MAC},bridge={BRIDGE},rate=10Mb/s,ip=10.77.0.9']\n\
+         disk = ['format=raw,vdev=xvda,access=rw,target={image}']\n"
     );
-    xl::xl(&["create", "-q", &lab.file(&format!("{full}.cfg"), text)]).ok();
-    full
+    xl::xl(&["create", "-q", &lab.xl_config(base, name, &devices)]).ok();
+    lab.name(name)
 }
 
 #[test]
@@ -200,7 +188,7 @@ fn a_guest_with_devices_comes_and_goes() {
             "{interfaces}"
         );
         let disks = xl::xl(&["block-list", &guest.name]).ok();
-        assert!(disks.contains(&format!("/backend/vbd/{}/51712", guest.domid)), "{disks}");
+        assert!(disks.contains(&format!("/backend/vbd/{}/{XVDA}", guest.domid)), "{disks}");
         let info = chaos::info(&guest.name);
         assert_eq!(
             (info["devices"].as_array().unwrap().len(), info["devices"][0]["mac"].as_str()),
@@ -220,16 +208,13 @@ fn guests_use_their_devices() {
     for kind in ["pv", "pvh"] {
         let guest = lab.create(&format!("daytime-{kind}"), "net");
         console::wait_for(&guest.name, "10.77.0.13");
-        wait::until("the guest does not answer", || {
-            run(&["ping", "-c", "1", "-W", "1", "10.77.0.13"]).status.success()
-        });
+        ping("10.77.0.13");
         connected(&guest.name, 1);
         chaos::chaos(&["destroy", &guest.name]).ok();
 
         let image = image(&lab, "disk.img");
-        let disk =
-            json!({ "vbds": [{ "target": image, "type": "file", "vdev": "xvda", "access": "w" }] });
-        let guest = lab.create_with(&format!("blkcheck-{kind}"), "disk", &disk, &[]);
+        let changes = json!({ "vbds": [disk(&image, "file", "w")] });
+        let guest = lab.create_with(&format!("blkcheck-{kind}"), "disk", &changes, &[]);
         console::wait_for(&guest.name, "blkcheck: done");
         chaos::chaos(&["destroy", &guest.name]).ok();
         // All of it has reached the file when the destroy is over.
@@ -253,14 +238,17 @@ fn what_a_guest_cannot_be_made_with() {
             host.assert_unchanged(&message);
         }
     };
-    let disk = |target: &str, kind: &str| json!({ "vbds": [{ "target": target, "type": kind, "vdev": "xvda", "access": "w" }] });
+    let with_disk = |target: &str, kind: &str| json!({ "vbds": [disk(target, kind, "w")] });
     refused(json!({ "vifs": [{ "bridge": "nobr0" }] }), &["vif 0", "no bridge nobr0"]);
     refused(json!({ "vifs": [{ "bridge": "lo" }] }), &["vif 0", "lo is no bridge"]);
     refused(json!({ "vifs": [{ "backend": 77 }] }), &["vif 0", "no domain 77"]);
-    refused(disk("/nonexistent.img", "file"), &["vbd xvda", "/nonexistent.img", "No such file"]);
-    refused(disk("/guests", "file"), &["vbd xvda", "/guests", "folder"]);
-    refused(disk("/guests/noop", "phy"), &["vbd xvda", "is a file", "\"file\""]);
-    let mut format = disk("/guests/noop", "file");
+    refused(
+        with_disk("/nonexistent.img", "file"),
+        &["vbd xvda", "/nonexistent.img", "No such file"],
+    );
+    refused(with_disk("/guests", "file"), &["vbd xvda", "/guests", "folder"]);
+    refused(with_disk("/guests/noop", "phy"), &["vbd xvda", "is a file", "\"file\""]);
+    let mut format = with_disk("/guests/noop", "file");
     format["vbds"][0]["format"] = "qcow2".into();
     refused(format, &["format", "qcow2", "raw"]);
 }
@@ -271,10 +259,9 @@ fn an_image_that_another_guest_writes_to() {
     let lab = Lab::new("device-shared");
     let image = image(&lab, "disk.img");
     let host = host(&lab);
-    let disk =
-        json!({ "vbds": [{ "target": image, "type": "file", "vdev": "xvda", "access": "w" }] });
-    let first = lab.create_with("noop-pv", "first", &disk, &[]);
-    let config = lab.config("noop-pv", "second", &disk);
+    let changes = json!({ "vbds": [disk(&image, "file", "w")] });
+    let first = lab.create_with("noop-pv", "first", &changes, &[]);
+    let config = lab.config("noop-pv", "second", &changes);
     let message = chaos::chaos(&["create", &config]).fails(1);
     assert!(message.contains("vbd xvda of domain") && message.contains(&image), "{message}");
     assert!(
@@ -294,7 +281,7 @@ fn an_image_that_another_guest_writes_to() {
     ])
     .fails(1);
     assert!(message.contains(&image), "{message}");
-    assert_eq!(ids(&first.name, "vbd"), [51712]);
+    assert_eq!(ids(&first.name, "vbd"), [u64::from(XVDA)]);
     chaos::chaos(&["destroy", &first.name]).ok();
     unchanged(&host, "an image was refused");
 }
@@ -330,7 +317,10 @@ fn attached_to_a_guest_that_runs() {
             .ok();
         chaos::chaos(&["device", "attach", &name, "vbd", "--target", &image, "--vdev", "xvdb"])
             .fails(4);
-        assert_eq!((ids(&name, "vif"), ids(&name, "vbd")), (vec![0, 1], vec![51728]));
+        assert_eq!(
+            (ids(&name, "vif"), ids(&name, "vbd")),
+            (vec![0, 1], vec![u64::from(XVDA) + 16])
+        );
 
         chaos::chaos(&["device", "detach", &name, "vbd", "xvdb"]).ok();
         chaos::chaos(&["device", "detach", &name, "vif", "1"]).ok();
@@ -358,8 +348,12 @@ fn a_guest_that_does_not_let_go() {
     assert_eq!(devices(&name), [] as [Value; 0]);
     wait::until("the interface stays", || interfaces().is_empty());
     chaos::chaos(&["unpause", &name]).ok();
-    assert_ne!(chaos::find(&name).unwrap().state, "crashed");
-    chaos::chaos(&["destroy", &name]).ok();
+    // It hears of it, lives on, and does what it is asked for.
+    console::wait_for(&name, "vif 0 ");
+    let row = xl::find(&name).unwrap();
+    assert!(!row.state.contains(['c', 's']), "{row:?}");
+    xl::xl(&["shutdown", "-w", &name]).ok();
+    wait::until("the guest is not removed", || xl::find(&name).is_none());
     unchanged(&host, "a device was taken away by force");
 }
 
@@ -468,20 +462,17 @@ fn a_create_with_devices_is_killed() {
     unchanged(&host, "all of them");
 }
 
-/// Without the hotplug agent a create ends in time, says whom to look for, and leaves nothing.
+/// Without the hotplug agent a create ends by itself, says whom to look for, and leaves nothing.
 #[test]
 fn no_hotplug_agent() {
     let lab = Lab::new("device-agent");
     let image = image(&lab, "disk.img");
     let host = host(&lab);
     run(&["systemctl", "stop", "xendevd"]).ok();
-    let start = Instant::now();
     let output = chaos::chaos(&["create", &lab.config("noop-pv", "a", &both(&image))]);
-    let took = start.elapsed();
     run(&["systemctl", "start", "xendevd"]).ok();
     let message = output.fails(8);
     assert!(message.contains("vif 0") && message.contains("systemctl status xendevd"), "{message}");
-    assert!(took > Duration::from_secs(9) && took < Duration::from_secs(60), "{took:?}");
     unchanged(&host, "no hotplug agent");
     assert!(Path::new("/sys/class/net").join(BRIDGE).exists());
     // The agent is back, and serves the next one.

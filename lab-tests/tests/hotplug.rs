@@ -5,12 +5,10 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::thread::sleep;
-use std::time::Duration;
 
 use lab_tests::device::{Device, XVDA, loops_on, ports_of};
 use lab_tests::xendevd::{self, Xendevd, destroy, guest, image, nothing_left};
-use lab_tests::{Lab, run, wait, xenstore, xl};
+use lab_tests::{Lab, console, run, strace, wait, xenstore, xl};
 
 fn interface(name: &str, file: &str) -> String {
     fs::read_to_string(format!("/sys/class/net/{name}/{file}"))
@@ -24,21 +22,9 @@ fn a_guest_of_xl_gets_its_bridge_and_its_disks() {
     let lab = Lab::new("served");
     let daemon = Xendevd::start(lab.path("").as_path(), "{}");
     let file = image(&lab, "a.img");
-    let trace = lab.path("trace").to_str().unwrap().to_owned();
-    let mut strace = std::process::Command::new("strace")
-        .args([
-            "-f",
-            "-qq",
-            "-o",
-            &trace,
-            "-e",
-            "trace=execve,execveat,fork,vfork,clone,clone3",
-            "-p",
-        ])
-        .arg(daemon.pid().to_string())
-        .spawn()
-        .unwrap();
-    sleep(Duration::from_secs(1));
+    // That it reads is what shows that strace sees it.
+    let calls = "trace=execve,execveat,fork,vfork,clone,clone3,read";
+    let strace = strace::follow(&lab, daemon.pid(), calls);
     let domain = guest(
         &lab,
         "a",
@@ -47,12 +33,10 @@ fn a_guest_of_xl_gets_its_bridge_and_its_disks() {
         ),
     );
     xendevd::settle();
-    // SIGINT has strace let go; the daemon runs on.
-    run(&["kill", "-INT", &strace.id().to_string()]).ok();
-    strace.wait().unwrap();
-    let calls = fs::read_to_string(&trace).unwrap();
-    let processes =
-        calls.lines().filter(|line| line.contains('(') && !line.contains("CLONE_THREAD"));
+    let (reads, others): (Vec<_>, Vec<_>) =
+        strace.end().into_iter().partition(|call| call.starts_with("read("));
+    assert!(!reads.is_empty(), "strace has seen nothing");
+    let processes = others.iter().filter(|call| !call.contains("CLONE_THREAD"));
     assert_eq!(processes.collect::<Vec<_>>(), Vec::<&str>::new(), "no process for a device");
 
     let vif = format!("vif{domain}.0");
@@ -136,11 +120,8 @@ fn what_cannot_work_is_refused_with_its_reason() {
 fn xl_is_told_what_is_wrong() {
     let lab = Lab::new("told");
     let _daemon = Xendevd::start(lab.path("").as_path(), "{}");
-    let full = lab.name("a");
-    let text = format!(
-        "name = \"{full}\"\nkernel = \"/guests/noop\"\nmemory = 16\nvif = [\"bridge=xenbr9\"]\n"
-    );
-    let output = xl::xl(&["create", "-p", &lab.file("a.cfg", text)]);
+    let config = lab.xl_config("noop-pv", "a", "vif = [\"bridge=xenbr9\"]\n");
+    let output = xl::xl(&["create", "-p", &config]);
     assert!(
         !output.status.success() && output.stderr.contains("there is no bridge xenbr9"),
         "{}",
@@ -224,12 +205,19 @@ fn what_this_domain_uses_itself_is_not_given_away() {
 fn a_read_only_disk_cannot_be_written() {
     let lab = Lab::new("readonly");
     let _daemon = Xendevd::start(lab.path("").as_path(), "{}");
-    let domain = guest(&lab, "a", "");
+    let ops = "kernel = \"/guests/blkcheck\"\nextra = \"disk=xvda ops=read:0:8,write:1:0:8\"";
+    let domain = guest(&lab, "a", ops);
+    let name = lab.name("a");
+    console::clear(&name);
     let file = image(&lab, "a.img");
     let disk = Device::vbd(domain, XVDA, &file, "r");
     disk.connected();
     let number = loops_on(&file)[0];
     assert_eq!(fs::read_to_string(format!("/sys/block/loop{number}/ro")).unwrap().trim(), "1");
+    xl::xl(&["unpause", &name]).ok();
+    console::wait_for(&name, "blkcheck: read ok 8 sectors");
+    console::wait_for(&name, "blkcheck: write failed: read-only");
+    assert!(fs::read(&file).unwrap().iter().all(|byte| *byte == 0), "the image has been written");
     drop(disk);
     destroy(domain);
     nothing_left(domain, &[&file]);

@@ -7,12 +7,13 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use h2::DomainState;
 use lab_tests::command::run_within;
 use lab_tests::device::{Device, XVDA, loops_on, ports_of};
 use lab_tests::xendevd::{self, RawClient, Xendevd, destroy, guest, image, nothing_left};
-use lab_tests::{Lab, chaos, console, run, wait};
+use lab_tests::{Lab, chaos, console, domain, run, strace, times, wait};
 
 /// Wherever it dies, the next daemon finishes the device, once, and nothing is left when the guest
 /// goes.
@@ -22,7 +23,8 @@ fn a_daemon_that_is_killed_loses_and_doubles_nothing() {
     let mut daemon = Xendevd::start(lab.path("").as_path(), "{}");
     let domain = guest(&lab, "a", "");
     let file = image(&lab, "a.img");
-    for delay in [0, 3, 6, 10, 15, 20, 30, 45, 70, 120] {
+    let delays = [0, 3, 6, 10, 15, 20, 30, 45, 70, 120];
+    for delay in delays.into_iter().step_by(times(2, 1)) {
         let disk = Device::vbd(domain, XVDA, &file, "w");
         let vif = Device::vif(domain, 0, "xenbr0", &[]);
         sleep(Duration::from_millis(delay));
@@ -100,7 +102,8 @@ fn clients_that_misbehave_hold_up_nobody() {
     let said = client.answer();
     assert_eq!(said["message"], "unknown request \"dance\"; give status, reload, settle or wait");
     // Two at once are answered one after the other.
-    let two = b"\0\0\0\x20{\"version\":1,\"request\":\"settle\"}\0\0\0\x20{\"version\":1,\"request\":\"status\"}";
+    let two = b"\0\0\0\x20{\"version\":1,\"request\":\"settle\"}\
+        \0\0\0\x20{\"version\":1,\"request\":\"status\"}";
     assert!(client.send(two));
     assert_eq!(
         (&client.answer()["answer"], &client.answer()["answer"]),
@@ -163,7 +166,8 @@ impl Drop for Hanging {
 #[test]
 fn a_disk_that_hangs_delays_no_other_guest() {
     let lab = Lab::new("hanging");
-    let _daemon = Xendevd::start(lab.path("").as_path(), "{\"disk_timeout\": 20}");
+    // None of them is given up before the other guest has its disk.
+    let _daemon = Xendevd::start(lab.path("").as_path(), "{\"disk_timeout\": 600}");
     let (bad, good) = (guest(&lab, "a", ""), guest(&lab, "b", ""));
     let file = image(&lab, "a.img");
     let hanging = Hanging::start();
@@ -171,33 +175,53 @@ fn a_disk_that_hangs_delays_no_other_guest() {
     let stuck: Vec<Device> =
         (0..6).map(|disk| Device::vbd(bad, XVDA + 16 * disk, &target, "r")).collect();
     wait::until("nothing hangs", || xendevd::status()["jobs_running"].as_u64() >= Some(4));
-    let before = Instant::now();
     let disk = Device::vbd(good, XVDA, &file, "w");
     disk.connected();
-    assert!(
-        stuck.iter().all(|disk| disk.node("hotplug-status").is_none()),
-        "after {:?}",
-        before.elapsed()
-    );
+    assert!(stuck.iter().all(|disk| disk.node("hotplug-status").is_none()), "nothing hung");
     assert_eq!(
         xendevd::status()["jobs_queued"],
         2,
         "a guest has its share of workers, and no more"
     );
+    drop(hanging);
     for disk in &stuck {
         let said = disk.refused();
-        assert!(said.contains(&format!("{target} has not answered within 20 s")), "{said}");
+        assert!(said.contains(&target), "{said}");
     }
-    drop(hanging);
-    wait::until("jobs are left", || {
-        let status = xendevd::status();
-        status["jobs_running"] == 0 && status["jobs_queued"] == 0
-    });
+    no_jobs();
     drop((stuck, disk));
     for domain in [bad, good] {
         destroy(domain);
         nothing_left(domain, &[&file]);
     }
+}
+
+#[test]
+fn a_disk_that_hangs_is_given_up() {
+    let lab = Lab::new("given-up");
+    let _daemon = Xendevd::start(lab.path("").as_path(), "{\"disk_timeout\": 1}");
+    let domain = guest(&lab, "a", "");
+    let hanging = Hanging::start();
+    let target = format!("{}/disk.img", Hanging::FOLDER);
+    let disk = Device::vbd(domain, XVDA, &target, "r");
+    let said = disk.refused();
+    assert!(said.contains(&format!("{target} has not answered within 1 s")), "{said}");
+    // Who waits for the file system waits on.
+    assert_eq!(xendevd::status()["jobs_running"], 1);
+    drop(hanging);
+    no_jobs();
+    drop(disk);
+    destroy(domain);
+    nothing_left(domain, &[]);
+}
+
+/// Waits until nothing waits for a disk.
+#[track_caller]
+fn no_jobs() {
+    wait::until("jobs are left", || {
+        let status = xendevd::status();
+        status["jobs_running"] == 0 && status["jobs_queued"] == 0
+    });
 }
 
 /// Uevents that do not fit are lost; what they told is found all the same.
@@ -209,27 +233,12 @@ fn lost_messages_of_the_kernel_lose_no_device() {
     let file = image(&lab, "a.img");
     // The kernel says so once, and what had come before is still there; strace says it, and takes
     // away the first message.
-    let mut strace = std::process::Command::new("strace")
-        .args([
-            "-f",
-            "-qq",
-            "-o",
-            "/dev/null",
-            "-e",
-            "trace=recvmsg",
-            "-e",
-            "inject=recvmsg:error=ENOBUFS:when=1",
-            "-p",
-        ])
-        .arg(daemon.pid().to_string())
-        .spawn()
-        .unwrap();
-    sleep(Duration::from_secs(1));
+    let lost = "trace=recvmsg inject=recvmsg:error=ENOBUFS:when=1";
+    let strace = strace::follow(&lab, daemon.pid(), lost);
     let disk = Device::vbd(domain, XVDA, &file, "w");
     disk.connected();
     xendevd::settle();
-    run(&["kill", "-INT", &strace.id().to_string()]).ok();
-    strace.wait().unwrap();
+    strace.end();
     assert_eq!(xendevd::status()["counters"]["lost_uevents"], 1);
     assert_eq!(loops_on(&file).len(), 1);
     drop(disk);
@@ -247,9 +256,7 @@ fn guests_that_end_are_started_again() {
     let (name, mut domid) = (lab.name("a"), created.domid);
     for life in 1..=3 {
         crash(&name, life);
-        domid = wait::wait_until(&format!("not started again after life {life}"), || {
-            chaos::find(&name).map(|row| row.domid).filter(|new| *new != domid)
-        });
+        domid = domain::wait_for(&name, "is not started again", |new, _| new != domid);
     }
     assert!(
         daemon.log().contains("it is started again in 2 s: 3 quick ends in a row"),
@@ -261,13 +268,13 @@ fn guests_that_end_are_started_again() {
     daemon.kill();
     crash(&name, 4);
     daemon.restart();
-    wait::until("not started again by the next daemon", || {
-        chaos::find(&name).is_some_and(|row| row.domid != domid && row.state != "paused")
+    domain::wait_for(&name, "is not started again by the next daemon", |new, state| {
+        new != domid && state != DomainState::Paused
     });
     console::wait_for_nth(&name, "hello from", 5);
     // On request, and not by itself, it goes.
     chaos::chaos(&["shutdown", &name]).ok();
-    wait::until("it is started again", || chaos::find(&name).is_none());
+    domain::wait_until_gone(&name);
 }
 
 /// Types the word that makes the guest hello panic, in the life of this number.

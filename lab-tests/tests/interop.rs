@@ -4,8 +4,9 @@
 
 use std::collections::BTreeSet;
 
+use h2::DomainState;
 use lab_tests::terminal::{ESCAPE, Terminal};
-use lab_tests::{Host, Lab, chaos, console, wait, xenstore, xl};
+use lab_tests::{Host, Lab, chaos, console, domain, wait, xenstore, xl};
 
 #[test]
 fn xl_console_on_a_guest_of_chaos() {
@@ -47,9 +48,9 @@ fn xl_reboot_request_reaches_a_guest_of_chaos() {
     let guest = lab.create("hello-pv", "a");
     xl::xl(&["reboot", &guest.name]).ok();
     // The guest goes down for it, and xendevd starts it again.
-    wait::until("the guest does not come back", || {
-        xl::find(&guest.name).is_some_and(|row| row.id != guest.domid && row.state.contains('b'))
-    });
+    let is_next = |id, state| id != guest.domid && state == DomainState::Blocked;
+    let id = domain::wait_for(&guest.name, "does not come back", is_next);
+    assert_eq!(xl::find(&guest.name).map(|row| row.id), Some(id));
     assert_eq!(chaos::find(&guest.name).map(|row| row.uuid), guest.uuid);
 }
 
@@ -80,7 +81,7 @@ fn xl_pauses_and_unpauses_a_guest_of_chaos() {
     xl::xl(&["pause", &name]).ok();
     assert_eq!(chaos::find(&name).unwrap().state, "paused");
     xl::xl(&["unpause", &name]).ok();
-    wait::until("the guest stays paused", || chaos::find(&name).unwrap().state == "blocked");
+    domain::wait_for(&name, "stays paused", |_, state| state == DomainState::Blocked);
 }
 
 #[test]
@@ -108,7 +109,7 @@ fn chaos_shuts_a_guest_of_xl_down() {
         // xl removes the domain as soon as it has ended, which may be before chaos has seen why.
         let reason = ended["reason"].as_str().unwrap();
         assert!(["poweroff", "destroyed"].contains(&reason), "{ended}");
-        wait::until("xl does not remove its guest", || xl::find(&name).is_none());
+        domain::wait_until_gone(&name);
     }
     host.assert_unchanged("chaos shut guests of xl down");
 }
@@ -228,6 +229,7 @@ fn nodes(domid: u16, name: &str) -> BTreeSet<String> {
                 "store/ring-ref",
                 "console/port",
                 "store/port",
+                "random-seed",
             ];
             match rest.rsplit_once("   ") {
                 Some((_, permissions)) if volatile.iter().any(|node| path.ends_with(node)) => {
@@ -250,8 +252,11 @@ const ONLY_LIBXL: &[&str] = &[
     "/vm/UUID/image/ostype = \"linux\"   (n0,rID)",
 ];
 
-/// What chaos writes in its place.
-const ONLY_CHAOS: &[&str] = &["/local/domain/ID/console/backend-id = \"0\"   (n0,rID)"];
+/// What chaos writes in its place, and the guest's randomness, which it reads and others do not.
+const ONLY_CHAOS: &[&str] = &[
+    "/local/domain/ID/console/backend-id = \"0\"   (n0,rID)",
+    "/local/domain/ID/random-seed = \"...\"   (n0,rID)",
+];
 
 #[test]
 fn nodes_and_permissions_are_those_of_libxl() {

@@ -3,9 +3,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use std::time::Duration;
+
+use h2::DomainState::{self, Blocked, Shutdown};
+use h2::{DomId, Hypervisor};
 use lab_tests::command::{LIMIT, run_within};
 use lab_tests::terminal::{ESCAPE, Terminal};
-use lab_tests::{Host, Lab, chaos, console, run, wait, xl};
+use lab_tests::{Host, Lab, chaos, console, daemon, domain, run, wait, xl};
 use serde_json::{Value, json};
 
 #[test]
@@ -15,7 +19,10 @@ fn shutdown_waits_and_removes_the_domain() {
     for base in ["noop-pv", "noop-pvh", "hello-pv", "hello-pvh"] {
         let created = lab.create(base, base);
         let ended = chaos::json(&["shutdown", &created.name]);
-        let expected = json!({"domid": created.domid, "name": created.name, "reason": "poweroff", "destroyed": true});
+        let expected = json!({
+            "domid": created.domid, "name": created.name,
+            "reason": "poweroff", "destroyed": true,
+        });
         assert_eq!(ended, expected);
         assert_eq!(xl::find(&created.name), None);
     }
@@ -59,7 +66,8 @@ fn no_wait_only_asks() {
     let asked = chaos::json(&["shutdown", "--no-wait", &created.name]);
     assert_eq!((asked["reason"].clone(), asked["destroyed"].clone()), (Value::Null, json!(false)));
     // Nobody waits for its end but xendevd, which removes it.
-    wait::until("the guest is not removed", || xl::find(&created.name).is_none());
+    domain::wait_until_gone(&created.name);
+    assert_eq!(xl::find(&created.name), None);
 }
 
 #[test]
@@ -79,17 +87,17 @@ fn a_guest_that_does_not_react() {
     let host = Host::now();
     // One that is paused cannot react, and chaos says that without waiting.
     let created = lab.create_with("linux-pv", "a", &json!({}), &["--paused"]);
-    let message = chaos::chaos(&["shutdown", "--timeout", "2", &created.name]);
+    let message = chaos::chaos(&["shutdown", "--timeout", "1", &created.name]);
     assert!(message.fails(1).contains("paused"));
 
     let started = lab.create_with("hello-pv", "b", &json!({"kernel": deaf_kernel(&lab)}), &[]);
-    let message = chaos::chaos(&["shutdown", "--timeout", "2", &started.name]).fails(6);
+    let message = chaos::chaos(&["shutdown", "--timeout", "1", &started.name]).fails(6);
     assert!(message.contains(&started.name) && message.contains("did not react"), "{message}");
     assert!(xl::find(&started.name).is_some(), "it is left alone");
-    let message = chaos::chaos(&["reboot", "--timeout", "2", &started.name]).fails(6);
+    let message = chaos::chaos(&["reboot", "--timeout", "1", &started.name]).fails(6);
     assert!(message.contains("did not react"), "{message}");
 
-    let forced = chaos::json(&["shutdown", "--timeout", "2", "--force", &started.name]);
+    let forced = chaos::json(&["shutdown", "--timeout", "1", "--force", &started.name]);
     assert_eq!(
         (forced["reason"].clone(), forced["destroyed"].clone()),
         (json!("forced"), json!(true))
@@ -113,6 +121,43 @@ fn deaf_kernel(lab: &Lab) -> String {
     lab.file("deaf", image)
 }
 
+/// xenstored says nothing while a guest waits for its answer: five seconds, and in a full run for
+/// longer than a guest waits for anything else.
+#[test]
+fn guests_outlast_a_silent_xenstored() {
+    let lab = Lab::new("outlast");
+    let silence = Duration::from_secs(if lab_tests::full() { 130 } else { 5 });
+    let hypervisor = Hypervisor::open().unwrap();
+    let guests = ["hello-pv", "hello-pvh"].map(|base| {
+        let guest = lab.create(base, base);
+        console::wait_for(&guest.name, "hello from");
+        wait::until("the guest never blocks", || {
+            chaos::find(&guest.name).unwrap().state == "blocked"
+        });
+        // What it watches changes, and it will ask what is there now.
+        let domain = hypervisor.domain(DomId::new(guest.domid).unwrap()).unwrap();
+        domain.pause().unwrap();
+        let node = format!("/local/domain/{}/control/shutdown", guest.domid);
+        run(&["xenstore-write", &node, ""]).ok();
+        (guest, domain)
+    });
+    {
+        let _stopped = daemon::xenstored().stop();
+        for (guest, domain) in &guests {
+            let before = domain.info().unwrap().cpu_time;
+            domain.unpause().unwrap();
+            wait::until(&format!("{} does not ask", guest.name), || {
+                let now = domain.info().unwrap();
+                now.state == DomainState::Blocked && now.cpu_time > before
+            });
+        }
+        std::thread::sleep(silence);
+    }
+    for (guest, _) in guests {
+        assert_eq!(chaos::json(&["shutdown", &guest.name])["reason"], "poweroff");
+    }
+}
+
 #[test]
 fn a_crash_is_told_from_a_shutdown() {
     let lab = Lab::new("crash");
@@ -122,7 +167,8 @@ fn a_crash_is_told_from_a_shutdown() {
             .name;
         console::wait_for(&name, "hello from");
         run_within(LIMIT, &["chaos", "console", &name], "crash\n").ok();
-        wait::until("the guest does not crash", || xl::find(&name).unwrap().state.contains('c'));
+        domain::wait_for(&name, "does not crash", |_, state| matches!(state, Shutdown(_)));
+        assert!(xl::find(&name).unwrap().state.contains('c'));
         assert_eq!(chaos::find(&name).unwrap().state, "crashed");
         assert_eq!(chaos::info(&name)["shutdown_reason"], "crash");
         let ended = chaos::json(&["shutdown", &name]);
@@ -190,14 +236,18 @@ fn pause_and_unpause_as_often_as_one_likes() {
     xl::xl(&["pause", &name]).ok();
     for _ in 0..2 {
         chaos::chaos(&["unpause", &name]).ok();
-        wait::until("the guest stays paused", || xl::find(&name).unwrap().state.contains('b'));
+        domain::wait_for(&name, "stays paused", |_, state| state == Blocked);
+        assert!(xl::find(&name).unwrap().state.contains('b'));
     }
 }
 
 #[test]
 fn info_tells_what_was_configured() {
     let lab = Lab::new("info");
-    let changes = json!({"vcpus": {"count": 2, "cpumap": [[0], []]}, "cpu_weight": 300, "cpu_cap": 50, "cmdline": "some words"});
+    let changes = json!({
+        "vcpus": {"count": 2, "cpumap": [[0], []]},
+        "cpu_weight": 300, "cpu_cap": 50, "cmdline": "some words",
+    });
     let created = lab.create_with("noop-pv", "a", &changes, &[]);
     let info = chaos::info(&created.name);
     assert_eq!(info["max_vcpus"], 2);
@@ -275,7 +325,7 @@ fn create_with_a_console() {
     terminal.send(b"exit\r");
     // The guest's end is the console's.
     assert!(terminal.wait().success());
-    wait::until("the guest is not removed", || xl::find(&name).is_none());
+    domain::wait_until_gone(&name);
 }
 
 #[test]

@@ -59,13 +59,7 @@ fn by_chaos(lab: &Lab, kind: &str, plane: &str) -> Cost {
 #[track_caller]
 fn by_xl(lab: &Lab, kind: &str) -> Cost {
     let name = lab.name("xl");
-    // libxl 4.17 computes too small a pool for a guest of 4 MiB.
-    let shadow = if kind == "pvh" { "shadow_memory = 2\n" } else { "" };
-    let text = format!(
-        "name = \"{name}\"\ntype = \"{kind}\"\nkernel = \"/guests/daytime\"\nmemory = 4\nvcpus = 1\n\
-         extra = \"ip=10.77.0.13/24\"\nvif = ['bridge=xenbr0']\n{shadow}"
-    );
-    let path = lab.file("xl.cfg", text);
+    let path = lab.xl_config(&format!("daytime-{kind}"), "xl", "vif = ['bridge=xenbr0']\n");
     // It does not stay to wait for the guest's end.
     let Trace { output, calls } = strace::trace(lab, CALLS, &["xl", "create", "-q", "-e", &path]);
     output.ok();

@@ -3,18 +3,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::io::Read;
 use std::path::Path;
 
-use lab_tests::device::{CONNECTED, XVDA, loops_on, ports_of, states};
-use lab_tests::network::{DOM0, ping};
+use lab_tests::device::{CONNECTED, XVDA, disk, loops_on, ports_of, states};
+use lab_tests::network::{DOM0, daytime, ping};
 use lab_tests::shell::Shell;
 use lab_tests::{Host, Lab, chaos, console, echo, noxs, run};
-use serde_json::{Value, json};
-
-fn disk(target: &Path, access: &str) -> Value {
-    json!({"target": target, "type": "file", "vdev": "xvda", "access": access})
-}
+use serde_json::json;
 
 #[test]
 fn an_interface_carries_data() {
@@ -27,9 +22,7 @@ fn an_interface_carries_data() {
         assert!(ports_of("xenbr0").contains(&format!("vif{}.0", guest.domid)));
         ping(address);
         assert_eq!(states(guest.domid, "vif", 0), CONNECTED);
-        let mut text = String::new();
-        echo::connect(address, 13).read_to_string(&mut text).unwrap();
-        assert!(text.contains(':') && text.contains("20"), "{text:?}");
+        daytime(address);
         echo::through(address, 1_000_000);
         // What only the host needs is not in the page.
         let keys = noxs::keys(guest.domid, "vif", 0);
@@ -46,12 +39,18 @@ fn a_disk_keeps_data() {
     let host = Host::now();
     for base in ["blkcheck-pv", "blkcheck-pvh"] {
         let path = lab.image(base, 16);
-        let write = json!({"cmdline": "disk=xvda ops=info,write:7:0:2048,write:9:30000:64,flush", "vbds": [disk(&path, "w")]});
+        let write = json!({
+            "cmdline": "disk=xvda ops=info,write:7:0:2048,write:9:30000:64,flush",
+            "vbds": [disk(&path, "file", "w")],
+        });
         let guest = lab.create_with(base, "writer", &write, &[]);
         console::wait_for(&guest.name, "blkcheck: done");
         assert_eq!(loops_on(path.to_str().unwrap()).len(), 1);
         chaos::chaos(&["destroy", &guest.name]).ok();
-        let read = json!({"cmdline": "disk=xvda ops=verify:7:0:2048,verify:9:30000:64,verify:7:4096:8", "vbds": [disk(&path, "r")]});
+        let read = json!({
+            "cmdline": "disk=xvda ops=verify:7:0:2048,verify:9:30000:64,verify:7:4096:8",
+            "vbds": [disk(&path, "file", "r")],
+        });
         let guest = lab.create_with(base, "reader", &read, &[]);
         console::wait_for(&guest.name, "blkcheck: failed");
         let text = console::text(&guest.name);
@@ -72,7 +71,10 @@ fn linux_with_both() {
     for (base, address) in [("linux-pv", "10.77.0.43"), ("linux-pvh", "10.77.0.44")] {
         let path = lab.image(base, 32);
         run(&["mke2fs", "-q", "-t", "ext4", path.to_str().unwrap()]).ok();
-        let changes = json!({"cmdline": format!("console=hvc0 net={address}/24"), "vbds": [disk(&path, "w")]});
+        let changes = json!({
+            "cmdline": format!("console=hvc0 net={address}/24"),
+            "vbds": [disk(&path, "file", "w")],
+        });
         let guest = lab.create_with(base, base, &changes, &[]);
         let mut shell = Shell::open(&guest.name);
         shell.until(&format!("ping -c 1 -W 2 {DOM0}"));
@@ -131,7 +133,7 @@ fn what_cannot_work_is_refused() {
     let host = Host::now();
     for (changes, reason) in [
         (json!({"vifs": [{"bridge": "xenbr9"}]}), "xenbr9"),
-        (json!({"vbds": [disk(Path::new("/no/such.img"), "w")]}), "/no/such.img"),
+        (json!({"vbds": [disk(Path::new("/no/such.img"), "file", "w")]}), "/no/such.img"),
     ] {
         let config = lab.config("noop-pv", "a", &changes);
         let output = chaos::chaos(&["create", &config]);

@@ -2,8 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use std::process::Command;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use h2::{BootImage, DeviceId, GuestConfig, Hypervisor};
 use lab_tests::command::{LIMIT, run_within};
-use lab_tests::{Host, Lab, chaos, console, noxs, wait};
+use lab_tests::terminal::{ESCAPE, Terminal};
+use lab_tests::{Host, Lab, chaos, console, noxs, run, wait};
 use serde_json::json;
 
 /// What this suite is about; the last suite of its host starts one.
@@ -80,19 +86,44 @@ fn linux_reboots_and_shuts_down() {
     host.assert_unchanged("Linux guests");
 }
 
+/// On the way from its start to a connected interface, and before.
 #[test]
 fn destroyed_at_any_moment() {
+    const MOMENTS: u32 = 12;
+    const LIMIT: Duration = Duration::from_secs(60);
     without_xenstored();
     let lab = Lab::new("noxs-destroy");
-    let host = Host::now();
-    for base in ["hello-pv", "hello-pvh"] {
+    let hypervisor = Hypervisor::open().unwrap();
+    for base in ["daytime-pv", "daytime-pvh"] {
+        let config = GuestConfig::from_file(lab.config(base, base, &json!({}))).unwrap();
+        let image = BootImage::open(&config).unwrap();
+        let start = || hypervisor.create(&config).unwrap().boot(&image).unwrap();
+        // The first one tells how long the way is, and makes what the host keeps.
+        let domain = start();
+        let started = Instant::now();
+        domain.wait_until_connected(DeviceId::vif(0), LIMIT).unwrap();
+        let way = started.elapsed();
+        domain.destroy().unwrap();
+        let host = Host::now();
         let paused = lab.create_with(base, "paused", &json!({}), &["--paused"]);
         chaos::chaos(&["destroy", &paused.name]).ok();
-        let started = lab.create(base, "started");
-        chaos::chaos(&["destroy", &started.name]).ok();
-        assert_eq!(noxs::list(), Vec::<String>::new());
+        // Up to twice as long, since no two guests are equally fast. Asked within this process: a
+        // command takes longer than the whole way.
+        let (mut early, mut late) = (0, 0);
+        for moment in 0..=MOMENTS {
+            let domain = start();
+            sleep(way * 2 * moment / MOMENTS);
+            match domain.wait_until_connected(DeviceId::vif(0), Duration::ZERO) {
+                Ok(()) => late += 1,
+                Err(_) => early += 1,
+            }
+            domain.destroy().unwrap();
+            assert_eq!(noxs::list(), Vec::<String>::new(), "{moment} of {MOMENTS}");
+        }
+        eprintln!("{base}, connected in {way:?}: {early} destroyed before that, {late} after");
+        assert!(early > 1 && late > 0, "all moments are alike");
+        host.assert_unchanged("guests destroyed");
     }
-    host.assert_unchanged("guests destroyed");
 }
 
 #[test]
@@ -112,6 +143,29 @@ fn the_console_is_a_terminal() {
     without_xenstored();
     let lab = Lab::new("noxs-console");
     for kind in ["pv", "pvh"] {
+        let name = lab.create(&format!("hello-{kind}"), kind).name;
+        for round in ["first", "second"] {
+            let mut terminal = Terminal::start(&["chaos", "console", &name]);
+            terminal.expect(&format!("hello from {name}"));
+            // Each key is the guest's at once, the one that rubs out, too; but for Ctrl-], which
+            // leaves before a line is complete.
+            terminal.send(format!("{round}!").as_bytes());
+            terminal.expect(&format!("{round}!"));
+            terminal.send(b"\x7f\r");
+            terminal.expect(&format!("you said: {round}\r\n"));
+            terminal.send(ESCAPE);
+            assert!(terminal.wait().success());
+        }
+        assert_eq!(chaos::find(&name).unwrap().state, "blocked", "the guest runs on");
+        chaos::chaos(&["destroy", &name]).ok();
+    }
+}
+
+#[test]
+fn a_console_without_a_terminal() {
+    without_xenstored();
+    let lab = Lab::new("noxs-pipe");
+    for kind in ["pv", "pvh"] {
         let changes = json!({"on_crash": "preserve"});
         let name = lab.create_with(&format!("hello-{kind}"), kind, &changes, &[]).name;
         console::wait_for(&name, "hello from");
@@ -119,6 +173,44 @@ fn the_console_is_a_terminal() {
         wait::until("the guest does not crash", || chaos::find(&name).unwrap().state == "crashed");
         assert_eq!(chaos::info(&name)["shutdown_reason"], "crash");
         chaos::chaos(&["destroy", &name]).ok();
+    }
+}
+
+/// Starts the host's xendevd again, also behind a failure.
+struct WithoutXendevd;
+
+impl WithoutXendevd {
+    #[track_caller]
+    fn stop() -> Self {
+        run(&["systemctl", "stop", "xendevd"]).ok();
+        Self
+    }
+}
+
+impl Drop for WithoutXendevd {
+    fn drop(&mut self) {
+        let _ = Command::new("systemctl").args(["start", "xendevd"]).status();
+    }
+}
+
+/// Nobody takes what a guest prints, or answers for its console, and it lives and ends as any
+/// other; what it has printed until then is there as soon as the daemon is.
+#[test]
+fn a_console_without_its_daemon() {
+    without_xenstored();
+    let lab = Lab::new("noxs-unheard");
+    for base in ["hello-pv", "hello-pvh"] {
+        let stopped = WithoutXendevd::stop();
+        let ended = lab.create(base, "ended").name;
+        assert_eq!(chaos::json(&["shutdown", &ended])["reason"], "poweroff");
+        let name = lab.create(base, "a").name;
+        wait::until("the guest never blocks", || chaos::find(&name).unwrap().state == "blocked");
+        let message = run_within(LIMIT, &["chaos", "console", &name], "").fails(8);
+        assert!(message.contains("xendevd"), "{message}");
+        assert_eq!(console::text(&name), "");
+        drop(stopped);
+        console::wait_for(&name, &format!("hello from {name}"));
+        assert_eq!(chaos::json(&["shutdown", &name])["reason"], "poweroff");
     }
 }
 

@@ -7,9 +7,6 @@ use lab_tests::device::XVDA;
 use lab_tests::{Host, Lab, chaos, console, noxs};
 use serde_json::json;
 
-/// xvda.
-const DISK: &str = "51712";
-
 #[test]
 fn wrong_requests_are_refused() {
     let lab = Lab::new("noxs-wrong");
@@ -41,7 +38,8 @@ fn a_device_that_does_not_close_is_forced() {
     // noop has no drivers: its end of a device never says anything.
     let guest = lab.create("noop-pv", "a");
     let domain = guest.domid.to_string();
-    noxs::nx(&["add", &domain, "vbd", DISK, "a=b", "script=s", "--", "secret=c"]).ok();
+    let disk = XVDA.to_string();
+    noxs::nx(&["add", &domain, "vbd", &disk, "a=b", "script=s", "--", "secret=c"]).ok();
     let keys = noxs::keys(guest.domid, "vbd", XVDA);
     assert!(
         keys.contains(&"backend a = b".to_owned())
@@ -51,9 +49,9 @@ fn a_device_that_does_not_close_is_forced() {
     // What is the host's alone stays out of the page, whoever puts it there.
     assert!(keys.contains(&"private script = s".to_owned()), "{keys:?}");
     assert!(!keys.iter().any(|line| line.starts_with("backend script")), "{keys:?}");
-    noxs::nx(&["set", &domain, "vbd", DISK, "a=d"]).ok();
+    noxs::nx(&["set", &domain, "vbd", &disk, "a=d"]).ok();
     assert_eq!(noxs::key(guest.domid, "vbd", XVDA, "backend a").as_deref(), Some("d"));
-    noxs::nx(&["del", &domain, "vbd", DISK, "force", "500"]).ok();
+    noxs::nx(&["del", &domain, "vbd", &disk, "force", "500"]).ok();
     chaos::chaos(&["destroy", &guest.name]).ok();
     host.assert_unchanged("a device of nobody's");
 }

@@ -1,12 +1,12 @@
 //! Many guests with devices on the NoXS plane, one after the other: nothing is left of them in the
-//! kernel, in the hypervisor or on the host. Two hundred, or a thousand in a full run.
+//! kernel, in the hypervisor or on the host. A hundred, or a thousand in a full run.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::time::{Duration, Instant};
 
 use h2::{BootImage, DeviceClass, DeviceId, GuestConfig, Hypervisor};
-use lab_tests::device::XVDA;
+use lab_tests::device::{XVDA, disk};
 use lab_tests::{Host, Lab, chaos, console, grants};
 use serde_json::json;
 
@@ -42,19 +42,19 @@ impl Kind {
 
 #[test]
 fn many_lives_leave_nothing() {
-    let lives = lab_tests::times(200, 1000);
+    let lives = lab_tests::times(100, 1000);
     let lab = Lab::new("noxs-lives");
     let both = json!({
         "cmdline": "disk=xvda ops=info,write:1:0:64,flush",
         "vifs": [{"bridge": "xenbr0"}],
-        "vbds": [{"target": lab.image("image", 16), "type": "file", "vdev": "xvda", "access": "w"}],
+        "vbds": [disk(lab.image("image", 16), "file", "w")],
     });
     let xvda = DeviceId { class: DeviceClass::Vbd, number: XVDA };
-    let kind = |kind: &str, disk: bool| {
-        let (app, changes) = if disk { ("blkcheck", &both) } else { ("daytime", &json!({})) };
+    let kind = |kind: &str, with_disk: bool| {
+        let (app, changes) = if with_disk { ("blkcheck", &both) } else { ("daytime", &json!({})) };
         let base = format!("{app}-{kind}");
         let (device, says) =
-            if disk { (xvda, "blkcheck: done") } else { (DeviceId::vif(0), "vif 0 ") };
+            if with_disk { (xvda, "blkcheck: done") } else { (DeviceId::vif(0), "vif 0 ") };
         Kind { config: lab.config(&base, &base, changes), name: lab.name(&base), device, says }
     };
     let kinds = ["pv", "pvh"].map(|name| [false, true].map(|disk| kind(name, disk)));

@@ -1,18 +1,21 @@
-//! Devices of running guests that are plugged in and pulled out, again and again: 25 times, a
+//! Devices of running guests that are plugged in and pulled out, again and again: ten times, a
 //! hundred in a full run. On either plane: that of the host.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::fs;
+use std::thread::sleep;
+use std::time::Duration;
 
+use lab_tests::device::{CONNECTED, states};
 use lab_tests::network::{ping, up};
 use lab_tests::shell::Shell;
-use lab_tests::{Host, Lab, chaos, echo};
+use lab_tests::{Host, Lab, chaos, console, echo, wait};
 use serde_json::json;
 
 /// How often.
 fn rounds() -> usize {
-    lab_tests::times(25, 100)
+    lab_tests::times(10, 100)
 }
 
 #[test]
@@ -72,4 +75,40 @@ fn disks_come_and_go() {
     }
     host.assert_unchanged("disks that came and went");
     shell.close();
+}
+
+/// daytime serves four interfaces: a fifth is left alone, also by the guest's CPU, until one of the
+/// four goes.
+#[test]
+fn a_fifth_interface_waits_for_a_place() {
+    let lab = Lab::new("plug-fifth");
+    let cmdline = "ip=10.77.0.81/24 ip1=10.77.0.82/24 ip2=10.77.0.83/24 ip3=10.77.0.84/24";
+    let vifs: Vec<_> = (0..4).map(|_| json!({"bridge": "xenbr0"})).collect();
+    let changes = json!({"cmdline": cmdline, "memory": 16, "vifs": vifs});
+    for base in ["daytime-pv", "daytime-pvh"] {
+        let guest = lab.create_with(base, base, &changes, &[]);
+        let attach = ["device", "attach", &guest.name, "vif", "--bridge", "xenbr0"];
+        for (vif, number) in (0..4).zip(81..) {
+            up(&guest.name, vif, &format!("10.77.0.{number}"));
+        }
+        chaos::chaos(&attach).ok();
+        console::wait_for(&guest.name, "vif 4: no place for it");
+        // The guest's end has said nothing: Xenstore's toolstack writes 1 there, NoXS's nothing.
+        let state = states(guest.domid, "vif", 4);
+        assert!(["2 0", "2 1"].contains(&state.as_str()), "{state}");
+        let looks = || chaos::find(&guest.name).unwrap().cpu_time_ns;
+        let idle = (0..10).any(|_| {
+            let before = looks();
+            sleep(Duration::from_millis(500));
+            looks() == before
+        });
+        assert!(idle, "the guest is not idle with an interface that it does not serve");
+        (81..=84).for_each(|number| ping(&format!("10.77.0.{number}")));
+        // It goes as any other does, and one that finds a place is served.
+        chaos::chaos(&["device", "detach", &guest.name, "vif", "4"]).ok();
+        chaos::chaos(&attach).ok();
+        chaos::chaos(&["device", "detach", &guest.name, "vif", "3"]).ok();
+        wait::until("the fifth is not served", || states(guest.domid, "vif", 4) == CONNECTED);
+        assert_eq!(chaos::json(&["shutdown", &guest.name])["reason"], "poweroff");
+    }
 }

@@ -10,6 +10,7 @@ use noxs::error::{KeyError, ParseError, SnapshotError};
 use noxs::keys::{ENTRY_HEADER, KEY_MAX, KEYS_MAX, KeyList, Keys, VALUE_MAX};
 use noxs::page::{PAGE_SIZE, PageBuffer};
 use noxs::state::{Change, Side, State};
+use proptest::collection::vec;
 use proptest::prelude::*;
 
 const SIDES: [Side; 2] = [Side::Backend, Side::Frontend];
@@ -19,12 +20,12 @@ fn key() -> impl Strategy<Value = String> {
 }
 
 fn value() -> impl Strategy<Value = Vec<u8>> {
-    proptest::collection::vec(1u8.., 0..40)
+    vec(1u8.., 0..40)
 }
 
 /// Bytes that are often nearly right: whole entries, then a byte changed and the end cut off.
 fn nearly_right() -> impl Strategy<Value = Vec<u8>> {
-    let entries = proptest::collection::vec((key(), value()), 0..12);
+    let entries = vec((key(), value()), 0..12);
     (entries, any::<(u16, u8)>(), any::<u16>()).prop_map(|(entries, (at, byte), end)| {
         let mut keys = Keys::for_side(Side::Frontend);
         for (key, value) in entries {
@@ -43,7 +44,7 @@ fn nearly_right() -> impl Strategy<Value = Vec<u8>> {
 proptest! {
     #[test]
     fn keys_behave_like_a_sorted_map(
-        steps in proptest::collection::vec((key(), proptest::option::weighted(0.8, value())), 0..120),
+        steps in vec((key(), proptest::option::weighted(0.8, value())), 0..120),
         side in proptest::sample::select(SIDES.to_vec()),
     ) {
         let mut keys = Keys::for_side(side);
@@ -54,16 +55,22 @@ proptest! {
                     Ok(()) => drop(model.insert(key.into_bytes(), value)),
                     Err(error) => prop_assert!(matches!(error, KeyError::Full(_)), "{error}"),
                 },
-                None => prop_assert_eq!(keys.remove(key.as_bytes()), model.remove(key.as_bytes()).is_some()),
+                None => {
+                    let removed = model.remove(key.as_bytes()).is_some();
+                    prop_assert_eq!(keys.remove(key.as_bytes()), removed);
+                }
             }
             prop_assert!(keys.as_bytes().len() <= side.capacity());
         }
-        prop_assert!(keys.iter().eq(model.iter().map(|(key, value)| (key.as_slice(), value.as_slice()))));
+        let modelled = model.iter().map(|(key, value)| (key.as_slice(), value.as_slice()));
+        prop_assert!(keys.iter().eq(modelled));
         prop_assert_eq!(Keys::parse(side, keys.as_bytes()), Ok(keys));
     }
 
     #[test]
-    fn what_parses_is_its_own_encoding(bytes in prop_oneof![proptest::collection::vec(any::<u8>(), 0..80), nearly_right()]) {
+    fn what_parses_is_its_own_encoding(
+        bytes in prop_oneof![vec(any::<u8>(), 0..80), nearly_right()],
+    ) {
         if let Ok(list) = KeyList::parse(&bytes) {
             let mut keys = Keys::for_side(Side::Frontend);
             for (key, value) in list.iter() {
@@ -74,7 +81,7 @@ proptest! {
     }
 
     #[test]
-    fn any_page_can_be_read(seed in proptest::collection::vec(any::<u8>(), PAGE_SIZE), header in any::<bool>()) {
+    fn any_page_can_be_read(seed in vec(any::<u8>(), PAGE_SIZE), header in any::<bool>()) {
         let mut bytes: [u8; PAGE_SIZE] = seed.try_into().unwrap();
         if header {
             bytes[..12].copy_from_slice(b"NoXS-ctl\x01\0\0\0");

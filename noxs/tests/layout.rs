@@ -20,7 +20,8 @@ macro_rules! same {
         assert_c(&mut $out, concat!("sizeof(struct ", $c, ")"), size_of::<$rust>());
         $(
             let name = [$($name,)? stringify!($field)][0];
-            assert_c(&mut $out, &format!("offsetof(struct {}, {name})", $c), offset_of!($rust, $field));
+            let what = format!("offsetof(struct {}, {name})", $c);
+            assert_c(&mut $out, &what, offset_of!($rust, $field));
         )*
     };
 }

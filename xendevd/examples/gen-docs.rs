@@ -49,7 +49,8 @@ fn render(page: &mut Vec<u8>) -> Result<()> {
     }
     writeln!(
         page,
-        ".SH SIGNALS\n.TP\n.B SIGHUP\nReads the configuration again, looks at all devices, and tries again what has failed."
+        ".SH SIGNALS\n.TP\n.B SIGHUP\nReads the configuration again, looks at all devices, and \
+         tries again what has failed."
     )?;
     writeln!(page, ".TP\n.B SIGTERM\nStops; guests keep their devices.\n.SH EXIT STATUS")?;
     for (code, meaning) in xendevd::EXIT_CODES {
@@ -62,7 +63,8 @@ fn render(page: &mut Vec<u8>) -> Result<()> {
     writeln!(page, ".TP\n.I /run/lightvm/xendevd.sock\nWhere requests come in.")?;
     writeln!(
         page,
-        ".TP\n.I /run/lightvm/console/DOMID\nThe console of a guest without Xenstore: plain bytes both ways."
+        ".TP\n.I /run/lightvm/console/DOMID\nThe console of a guest without Xenstore: plain bytes \
+         both ways."
     )?;
     writeln!(
         page,

@@ -22,10 +22,13 @@ use crate::{config, exit};
     version,
     max_term_width = 100,
     args_conflicts_with_subcommands = true,
-    after_help = "Examples:\n  systemctl enable --now xendevd\n  xendevd status\n  xendevd --log-level debug",
+    after_help = "Examples:\n  systemctl enable --now xendevd\n  xendevd status\
+                  \n  xendevd --log-level debug",
     after_long_help = format!(
-        "Examples:\n  systemctl enable --now xendevd\n  xendevd status\n  xendevd --log-level debug\n\n\
-         Signals:\n  SIGHUP   reads the configuration again, looks at all devices, and tries again what has failed\n  \
+        "Examples:\n  systemctl enable --now xendevd\n  xendevd status\
+         \n  xendevd --log-level debug\n\n\
+         Signals:\n  SIGHUP   reads the configuration again, looks at all devices, and tries \
+         again what has failed\n  \
          SIGTERM  stops; guests keep their devices\n\n{}",
         exit::help()
     )
@@ -44,7 +47,8 @@ pub(crate) struct DaemonArgs {
     #[arg(long)]
     pub(crate) foreground: bool,
     /// The configuration file; the default one need not be there
-    #[arg(long, value_name = "FILE", help = format!("The configuration file [default: {}, if it is there]", config::DEFAULT_PATH))]
+    #[arg(long, value_name = "FILE", help = format!("The configuration file [default: {}, if it \
+        is there]", config::DEFAULT_PATH))]
     pub(crate) config: Option<PathBuf>,
     /// How much is logged: off, error, warn, info, debug or trace [default: what the configuration
     /// says, or info]
@@ -59,9 +63,8 @@ pub(crate) struct DaemonArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Show what the daemon serves, what has failed and why
-    #[command(
-        after_help = "Examples:\n  xendevd status\n  xendevd status --format json | jq '.devices[] | select(.error)'"
-    )]
+    #[command(after_help = "Examples:\n  xendevd status\n  xendevd status --format json | jq \
+                      '.devices[] | select(.error)'")]
     Status(StatusArgs),
     /// Wait until the daemon has dealt with all that has happened so far
     #[command(after_help = "Example:\n  xendevd settle")]

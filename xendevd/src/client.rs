@@ -27,7 +27,10 @@ pub struct Client {
 #[non_exhaustive]
 pub enum ClientError {
     /// Nobody listens.
-    #[error("xendevd cannot be reached at {}; is it running (systemctl status xendevd)?", path.display())]
+    #[error(
+        "xendevd cannot be reached at {}; is it running (systemctl status xendevd)?",
+        path.display()
+    )]
     NotThere {
         /// The socket.
         path: PathBuf,

@@ -196,7 +196,8 @@ mod tests {
 
     #[test]
     fn keys_are_read() {
-        let text = r#"{"log_level": "debug", "disk_timeout": 5, "script_dirs": ["/opt/x"], "direct_io": false}"#;
+        let text = r#"{"log_level": "debug", "disk_timeout": 5, "script_dirs": ["/opt/x"],
+            "direct_io": false}"#;
         let config = Config::from_json(text, Path::new("x")).unwrap();
         assert_eq!(config.log_level, log::LevelFilter::Debug);
         assert_eq!(config.disk_timeout, Duration::from_secs(5));

@@ -123,10 +123,12 @@ mod tests {
         #[test]
         fn names_are_read_back(domain in 0..=DomId::MAX.get(), number: u32, vif: bool) {
             let class = if vif { Class::Vif } else { Class::Vbd };
-            let device = DeviceId { class, domain: DomId::new(domain).unwrap_or(DomId::DOM0), number };
+            let domain = DomId::new(domain).unwrap_or(DomId::DOM0);
+            let device = DeviceId { class, domain, number };
             prop_assert_eq!(DeviceId::from_sysname(&device.sysname()), Some(device));
             prop_assert_eq!(DeviceId::from_path(&device.path()), Some(device));
-            prop_assert_eq!(DeviceId::from_path(&format!("/local/domain/0/{}", device.path())), Some(device));
+            let path = format!("/local/domain/0/{}", device.path());
+            prop_assert_eq!(DeviceId::from_path(&path), Some(device));
         }
 
         #[test]

@@ -116,7 +116,8 @@ mod tests {
 
     use super::*;
 
-    const RECORD: &str = r#"{"uuid":"5a7ea5a1-6f27-4bd8-9ddc-6a2f6cdbd4ca","name":"web0","config":"{}","preserved":false}"#;
+    const RECORD: &str = r#"{"uuid":"5a7ea5a1-6f27-4bd8-9ddc-6a2f6cdbd4ca","name":"web0",
+        "config":"{}","preserved":false}"#;
 
     #[test]
     fn records_are_read() {

@@ -102,7 +102,8 @@ proptest! {
     #[test]
     fn any_nodes_are_read_without_a_panic(values in proptest::collection::vec(".{0,200}", 5)) {
         let names = VBD_NODES.iter().chain(&VIF_NODES);
-        let nodes: Vec<(&str, &str)> = names.copied().zip(values.iter().cycle().map(String::as_str)).collect();
+        let cycled = values.iter().cycle().map(String::as_str);
+        let nodes: Vec<(&str, &str)> = names.copied().zip(cycled).collect();
         if let Ok(nodes) = vbd(&nodes) {
             prop_assert!(nodes.script.is_some() || nodes.target.is_absolute());
             prop_assert!(nodes.script.is_none_or(|path| path.is_absolute()));

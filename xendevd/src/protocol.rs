@@ -284,6 +284,7 @@ impl Frames {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use proptest::collection::vec;
     use proptest::prelude::*;
 
     use super::*;
@@ -334,10 +335,11 @@ mod tests {
     proptest! {
         #[test]
         fn frames_come_through_in_any_pieces(
-            messages in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..50), 0..5),
+            messages in vec(vec(any::<u8>(), 0..50), 0..5),
             piece in 1usize..20,
         ) {
-            let bytes: Vec<u8> = messages.iter().flat_map(|message| frame(message, 50).unwrap()).collect();
+            let frames = messages.iter().flat_map(|message| frame(message, 50).unwrap());
+            let bytes: Vec<u8> = frames.collect();
             let (mut frames, mut read) = (Frames::default(), Vec::new());
             for piece in bytes.chunks(piece) {
                 frames.push(piece);

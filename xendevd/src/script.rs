@@ -49,7 +49,8 @@ pub struct Limits {
 #[non_exhaustive]
 pub enum ScriptError {
     /// It lies where none may be run from.
-    #[error("the script {} is in none of the folders that script_dirs names in the configuration of xendevd", .0.display())]
+    #[error("the script {} is in none of the folders that script_dirs names in the configuration \
+             of xendevd", .0.display())]
     NotAllowed(PathBuf),
     /// Others than root could have written it.
     #[error("the script {} must belong to root and be writable for root alone", .0.display())]
@@ -278,11 +279,11 @@ mod tests {
     }
 
     #[test]
+    #[ignore = "needs root, to whom scripts must belong: the lab runs it"]
     fn scripts_get_the_environment_of_xens() {
-        if !nix::unistd::geteuid().is_root() {
-            return;
-        }
-        let test = r#"[ "$1 $2 $vif $XENBUS_PATH $bridge" = "online type_if=vif vif5.0 backend/vif/5/0 xenbr0" ] && [ -z "$HOME" ]"#;
+        let test = r#"[ -z "$HOME" ] &&
+            [ "$1 $2 $vif $XENBUS_PATH $bridge" = \
+              "online type_if=vif vif5.0 backend/vif/5/0 xenbr0" ]"#;
         run(test, LONG).unwrap();
         assert!(run("exit 3", LONG).unwrap_err().to_string().ends_with("ended with status 3"));
         let error = run("sleep 1000", Duration::from_millis(20)).unwrap_err();

@@ -29,7 +29,8 @@ fn write_all(text: &mut String, status: &Status) -> std::fmt::Result {
     )?;
     writeln!(
         text,
-        "since then: {} disks and {} interfaces connected, {} failures, {} scripts, {} sweeps, {} losses of uevents",
+        "since then: {} disks and {} interfaces connected, {} failures, {} scripts, {} sweeps, {} \
+         losses of uevents",
         counters.disks,
         counters.interfaces,
         counters.errors,

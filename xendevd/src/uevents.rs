@@ -47,7 +47,8 @@ impl Uevents {
     pub(crate) fn take(&self) -> Taken {
         // The kernel reports a loss once, to whoever comes first: here, or in libudev, which keeps
         // errno for us.
-        let lost = matches!(getsockopt(&self.socket, sockopt::SocketError), Ok(errno) if errno == Errno::ENOBUFS as i32);
+        let error = getsockopt(&self.socket, sockopt::SocketError);
+        let lost = matches!(error, Ok(errno) if errno == Errno::ENOBUFS as i32);
         let mut taken = Taken { lost, ..Taken::default() };
         let mut messages = self.socket.iter();
         for _ in 0..AT_ONCE {

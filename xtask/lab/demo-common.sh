@@ -1,4 +1,5 @@
-# What both demos share: xtask/src/demo.rs puts this before them, and `clock=` before this. They end with 0 only if all of it worked.
+# What both demos share: xtask/src/demo.rs puts this before them, and `clock=`, `bold=` and `plain=`
+# before this. They end with 0 only if all of it worked.
 # In bash, which can read the time without starting a process.
 [ -n "${BASH_VERSION-}" ] || exec bash "$0"
 set -euo pipefail
@@ -10,7 +11,7 @@ for app in noop hello daytime linux; do
 done
 
 say() {
-	printf '\n\033[1m%s\033[0m\n' "$*"
+	printf '\n%b%s%b\n' "$bold" "$*" "$plain"
 }
 
 # Every guest by a name of its own, and for xl the same guest in its own language.

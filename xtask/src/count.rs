@@ -6,14 +6,14 @@ use std::time::Instant;
 
 use anyhow::{Result, bail};
 
+use crate::plain::plain;
+
 /// Numbers of tests.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
     pub(crate) passed: u64,
     pub(crate) failed: u64,
     pub(crate) skipped: u64,
-    /// Suites that have passed before with the same inputs.
-    pub(crate) known: u64,
 }
 
 impl Counts {
@@ -21,36 +21,33 @@ impl Counts {
         self.passed += other.passed;
         self.failed += other.failed;
         self.skipped += other.skipped;
-        self.known += other.known;
     }
 }
 
 impl fmt::Display for Counts {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{} passed, {} failed", self.passed, self.failed)?;
-        for (number, what) in [(self.skipped, "skipped"), (self.known, "long suites not run again")]
-        {
-            if number > 0 {
-                write!(formatter, ", {number} {what}")?;
-            }
+        match self.skipped {
+            0 => Ok(()),
+            skipped => write!(formatter, ", {skipped} skipped"),
         }
-        Ok(())
     }
 }
 
 /// Puts a word before each line, and the seconds since the first: lines of several sources come one
-/// by one and can be told apart, and what takes long is seen.
+/// by one and can be told apart, and what takes long is seen. What a terminal would obey is left
+/// out: tests show what guests print.
 #[derive(Debug)]
 pub(crate) struct Prefixed<W> {
-    prefix: &'static str,
+    prefix: String,
     to: W,
     line: Vec<u8>,
     start: Instant,
 }
 
 impl<W: Write> Prefixed<W> {
-    pub(crate) fn new(prefix: &'static str, to: W) -> Self {
-        Prefixed { prefix, to, line: Vec::new(), start: Instant::now() }
+    pub(crate) fn new(prefix: &str, to: W) -> Self {
+        Prefixed { prefix: prefix.to_owned(), to, line: Vec::new(), start: Instant::now() }
     }
 }
 
@@ -59,11 +56,11 @@ impl<W: Write> Write for Prefixed<W> {
         for byte in bytes {
             self.line.push(*byte);
             if *byte == b'\n' {
+                let line = std::mem::take(&mut self.line);
+                let line = plain(&String::from_utf8_lossy(&line));
+                let seconds = self.start.elapsed().as_secs();
                 // One write a line, so that nobody else's gets between.
-                let prefix = format!("[{} {:3}] ", self.prefix, self.start.elapsed().as_secs());
-                let line = [prefix.as_bytes(), &self.line].concat();
-                self.line.clear();
-                self.to.write_all(&line)?;
+                self.to.write_all(format!("[{} {seconds:3}] {line}\n", self.prefix).as_bytes())?;
             }
         }
         Ok(bytes.len())
@@ -124,7 +121,7 @@ impl<W: Write> Write for Counter<W> {
 }
 
 /// The numbers of `test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; ...`.
-fn closing_line(line: &str) -> Option<Counts> {
+pub(crate) fn closing_line(line: &str) -> Option<Counts> {
     let (_, numbers) = line.trim().strip_prefix("test result: ")?.split_once(". ")?;
     let mut counts = Counts::default();
     for part in numbers.split("; ") {
@@ -143,7 +140,14 @@ fn closing_line(line: &str) -> Option<Counts> {
 mod tests {
     use std::io::Write;
 
-    use super::{Counter, Counts};
+    use super::{Counter, Counts, Prefixed};
+
+    #[test]
+    fn each_line_is_one_write_with_its_source() {
+        let mut prefixed = Prefixed::new("noxs", Vec::new());
+        prefixed.write_all(b"a\nb \x1b[1mc\x1b[0m\r\npartial").unwrap();
+        assert_eq!(String::from_utf8(prefixed.to).unwrap(), "[noxs   0] a\n[noxs   0] b c\n");
+    }
 
     #[test]
     fn closing_lines_are_added_up() {
@@ -156,7 +160,7 @@ mod tests {
             counter.write_all(part.as_bytes()).unwrap();
         }
         let counts = counter.ended(Err(anyhow::anyhow!("failed"))).unwrap();
-        assert_eq!(counts, Counts { passed: 4, failed: 2, skipped: 1, known: 0 });
+        assert_eq!(counts, Counts { passed: 4, failed: 2, skipped: 1 });
         assert_eq!(counts.to_string(), "4 passed, 2 failed, 1 skipped");
     }
 

@@ -18,8 +18,10 @@ const CRATES: &[&str] = &["h2", "noxs", "xendevd"];
 
 /// Coverage as libFuzzer wants it, and checks that release builds leave out.
 const FLAGS: &str = "--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
-                     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
-                     -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1 -Cdebug-assertions -Coverflow-checks";
+                     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
+                     -Cllvm-args=-sanitizer-coverage-pc-table \
+                     -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1 \
+                     -Cdebug-assertions -Coverflow-checks";
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
@@ -28,15 +30,15 @@ pub(crate) struct Options {
     only: Option<String>,
 
     /// How long each target runs
-    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     seconds: u32,
 }
 
 /// Builds and runs them, one after the other; the first that finds something ends it.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    deps::ensure(deps::BUILD)?;
     // libFuzzer itself is C++.
-    deps::ensure(&["g++"])?;
+    deps::ensure(&[deps::BUILD, &["g++"]].concat())?;
     let root = files::workspace()?;
     let place = files::target()?.join("fuzz");
     let mut ran = 0;

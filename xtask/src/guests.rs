@@ -9,21 +9,26 @@ use anyhow::{Context, Result, bail};
 use crate::install::cargo;
 use crate::lab::boot::Boot;
 use crate::lab::cpio::Archive;
-use crate::lab::initramfs::BUSYBOX;
+use crate::lab::initramfs::{self, BUSYBOX};
 use crate::{deps, files};
 
 /// Packages of our own guests. They have a profile of their own, and nothing of std.
-pub(crate) const PACKAGES: &[&str] = &["noop", "hello", "daytime", "blkcheck", "scribble"];
+pub(crate) const PACKAGES: &[&str] = &["noop", "hello", "daytime", "blkcheck", "scribble", "mute"];
 
-/// Puts the guests into `dir`, for a host that boots `boot`.
-pub(crate) fn install(dir: &Path, boot: &Boot) -> Result<()> {
-    deps::ensure(deps::BUILD)?;
-    let workspace = files::workspace()?;
-    let mut build = cargo(&workspace).args(["build", "--quiet", "--profile", "guest"]);
+/// Builds our own guests.
+pub(crate) fn build(workspace: &Path) -> Result<()> {
+    let mut build = cargo(workspace).args(["build", "--quiet", "--profile", "guest"]);
     for package in PACKAGES {
         build = build.args(["--package", package]);
     }
-    build.run()?;
+    build.run()
+}
+
+/// Puts the guests into `dir`, for a host that boots `boot`.
+pub(crate) fn install(dir: &Path, boot: &Boot) -> Result<()> {
+    deps::ensure(&[deps::BUILD, initramfs::NEEDED].concat())?;
+    let workspace = files::workspace()?;
+    build(&workspace)?;
     for package in PACKAGES {
         files::install(&files::target()?.join("guest").join(package), &dir.join(package), 0o644)?;
     }

@@ -34,8 +34,22 @@ pub(crate) struct Options {
     prefix: PathBuf,
 }
 
+/// Builds as whoever calls, and copies as root: through sudo, for a user's own host.
 pub(crate) fn command(options: &Options) -> Result<()> {
-    install(&options.destdir, &options.prefix)
+    let staged = tempfile::tempdir()?;
+    install(staged.path(), &options.prefix)?;
+    let destdir = &options.destdir;
+    let copy = if destdir == Path::new("/") && !deps::is_root() {
+        println!("copying to {} and /etc/xen as root, through sudo", options.prefix.display());
+        deps::as_root("sh")?
+    } else {
+        fs::create_dir_all(destdir)
+            .with_context(|| format!("cannot make {}", destdir.display()))?;
+        Tool::new("sh")
+    };
+    // Removed first, since a program that runs cannot be written to.
+    const COPY: &str = r#"umask 022 && cp --recursive --remove-destination -- "$1/." "$2""#;
+    copy.args(["-c", COPY, "sh"]).arg(staged.path()).arg(destdir).run()
 }
 
 /// Builds what is installed and puts it below `destdir`, for a host that finds it below `prefix`.
@@ -67,7 +81,7 @@ fn install_daemon(from: &Path, destdir: &Path, prefix: &Path) -> Result<()> {
         let text =
             fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         Ok(text
-            .replace("/usr/local/bin/xendevd", &prefix.join("sbin/xendevd").display().to_string()))
+            .replace("/usr/local/sbin/xendevd", &prefix.join("sbin/xendevd").display().to_string()))
     };
     files::write(
         &place.join("lib/systemd/system/xendevd.service"),

@@ -4,10 +4,14 @@
 // A test that cannot go on says where by panicking.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod bare;
 mod cache;
 mod check;
+mod children;
+mod clean;
 mod count;
 mod demo;
+mod deny;
 mod deps;
 mod files;
 mod fuzz;
@@ -16,8 +20,11 @@ mod install;
 mod known;
 mod lab;
 mod patches;
+mod plain;
 mod progress;
+mod report;
 mod run;
+mod stop;
 mod suites;
 mod test;
 
@@ -44,10 +51,17 @@ enum Task {
     /// Build the software and install it
     Install(install::Options),
     /// Check what no compiler checks: layers, unsafe code, file sizes, names that must not be in
-    /// the tree
+    /// the tree, the guests' sizes and stacks
     Check,
+    /// Remove from the cache what this checkout does not use
+    Clean(clean::Options),
+    /// Check the dependencies' licences, sources and versions (deny.toml)
+    Deny(deny::Options),
     /// Check and test everything; the last line says how many tests passed and failed
     Test(test::Options),
+    /// Run the README's two commands, `test` and `demo`, on a bare Debian 12 with a Rust toolchain,
+    /// in either order, as root and as a user with sudo. Needs root's rights, or sudo
+    Bare(bare::Options),
     /// Run the fuzz targets of all crates for a while
     Fuzz(fuzz::Options),
     /// The series for Xen and Linux
@@ -82,7 +96,7 @@ enum Patches {
     /// Rust
     Check(patches::check::Check),
     /// Make Debian packages of the patched hypervisor and kernel, for a host of one's own
-    Package(patches::package::Package),
+    Package(patches::package::Options),
 }
 
 fn main() -> ExitCode {
@@ -90,12 +104,11 @@ fn main() -> ExitCode {
         Task::Lab(Lab::Run { options, script }) => in_lab(lab::run(&options, &script.join(" "))),
         Task::Lab(Lab::Shell { options }) => in_lab(lab::shell(&options)),
         Task::Install(options) => plain(install::command(&options)),
-        Task::Check => plain(check::structure()),
-        Task::Test(options) => match test::run(&options) {
-            Ok(true) => Ok(ExitCode::SUCCESS),
-            Ok(false) => Ok(ExitCode::FAILURE),
-            Err(error) => Err((error, 1)),
-        },
+        Task::Check => plain(check::structure().and_then(|()| check::images())),
+        Task::Clean(options) => plain(clean::run(&options)),
+        Task::Deny(options) => plain(deny::command(&options)),
+        Task::Test(options) => passed(test::run(&options)),
+        Task::Bare(options) => passed(bare::run(&options)),
         Task::Fuzz(options) => plain(fuzz::run(&options)),
         Task::Patches(Patches::Check(options)) => plain(patches::check::check(&options)),
         Task::Patches(Patches::Package(options)) => plain(patches::package::package(&options)),
@@ -115,6 +128,18 @@ fn in_lab(ended: Result<i32>) -> Ended {
         Ok(status) => Ok(ExitCode::from(u8::try_from(status).unwrap_or(LAB_FAILED))),
         Err(error) => {
             let code = error.downcast_ref::<Failure>().map_or(LAB_FAILED, Failure::code);
+            Err((error, code))
+        }
+    }
+}
+
+/// Whether all tests passed.
+fn passed(ended: Result<bool>) -> Ended {
+    match ended {
+        Ok(true) => Ok(ExitCode::SUCCESS),
+        Ok(false) => Ok(ExitCode::FAILURE),
+        Err(error) => {
+            let code = error.downcast_ref::<Failure>().map_or(1, Failure::code);
             Err((error, code))
         }
     }

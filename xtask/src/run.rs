@@ -3,12 +3,12 @@
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 
 use anyhow::{Context, Result, bail};
 
 /// How many lines of a failed command's output are worth showing.
-const TAIL: usize = 40;
+pub(crate) const TAIL: usize = 40;
 
 /// A command to be run to its end.
 #[derive(Debug)]
@@ -92,7 +92,18 @@ impl Tool {
     }
 
     /// Runs it and returns what it printed on stdout.
-    pub(crate) fn output(mut self) -> Result<String> {
+    pub(crate) fn output(self) -> Result<String> {
+        let shown = self.shown();
+        let ended = self.ended()?;
+        if !ended.status.success() {
+            bail!("`{shown}` failed ({}):\n{}", ended.status, tail(&ended.said(), TAIL));
+        }
+        String::from_utf8(ended.stdout)
+            .with_context(|| format!("`{shown}` printed something that is not UTF-8"))
+    }
+
+    /// Runs it silently and returns how it ended, success or not.
+    pub(crate) fn ended(mut self) -> Result<Ended> {
         let shown = self.shown();
         self.command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = self.command.spawn().with_context(|| format!("cannot run {shown}"))?;
@@ -100,19 +111,11 @@ impl Tool {
             pipe.write_all(&input).with_context(|| format!("cannot write to {shown}"))?;
         }
         let output = child.wait_with_output().with_context(|| format!("cannot run {shown}"))?;
-        if !output.status.success() {
-            let said = [output.stdout, output.stderr].concat();
-            bail!(
-                "`{shown}` failed ({}):\n{}",
-                output.status,
-                tail(&String::from_utf8_lossy(&said), TAIL)
-            );
-        }
-        String::from_utf8(output.stdout)
-            .with_context(|| format!("`{shown}` printed something that is not UTF-8"))
+        Ok(Ended { status: output.status, stdout: output.stdout, stderr: output.stderr })
     }
 
-    fn shown(&self) -> String {
+    /// The command as a person would type it, cut off where it gets long.
+    pub(crate) fn shown(&self) -> String {
         let words: Vec<OsString> = [self.command.get_program()]
             .into_iter()
             .chain(self.command.get_args())
@@ -121,6 +124,21 @@ impl Tool {
         let line = words.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
         let short: String = line.chars().take(160).collect();
         if short.len() < line.len() { format!("{short}...") } else { short }
+    }
+}
+
+/// How a command ended, and what it printed.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) status: ExitStatus,
+    stdout: Vec<u8>,
+    stderr: Vec<u8>,
+}
+
+impl Ended {
+    /// Both outputs as text.
+    pub(crate) fn said(&self) -> String {
+        [&self.stdout, &self.stderr].map(|bytes| String::from_utf8_lossy(bytes)).concat()
     }
 }
 

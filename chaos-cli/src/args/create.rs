@@ -25,7 +25,8 @@ pub(crate) struct CreateArgs {
     #[arg(value_name = "CONFIG.json")]
     pub(crate) config: PathBuf,
     /// How many guests to make
-    #[arg(short = 'n', long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 1)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) count: u32,
     /// Leave the guests paused
     #[arg(short, long)]

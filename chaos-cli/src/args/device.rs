@@ -54,7 +54,8 @@ pub(crate) enum DeviceCommand {
 )]
 pub(crate) struct AttachArgs {
     /// Wait until the guest has connected the device, so long at most
-    #[arg(long, global = true, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "10", require_equals = true, value_parser = seconds)]
+    #[arg(long, global = true, value_name = "SECONDS", value_parser = seconds)]
+    #[arg(num_args = 0..=1, default_missing_value = "10", require_equals = true)]
     pub(crate) wait: Option<Duration>,
     /// The guest, by domain id or name
     #[arg(value_name = "GUEST")]
@@ -96,7 +97,8 @@ pub(crate) struct VifArgs {
 /// A disk
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  chaos device attach web0 vbd --target /srv/data.img --type file --vdev xvdb --access r"
+    after_help = "Example:\n  chaos device attach web0 vbd --target /srv/data.img --type file \
+                  --vdev xvdb --access r"
 )]
 pub(crate) struct VbdArgs {
     /// The block device or the file that holds the content
@@ -139,7 +141,8 @@ pub(crate) struct DetachArgs {
     #[arg(long, conflicts_with = "timeout")]
     pub(crate) force: bool,
     /// How long to wait for the guest
-    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds, allow_negative_numbers = true)]
+    #[arg(long, value_name = "SECONDS", default_value = "10")]
+    #[arg(value_parser = seconds, allow_negative_numbers = true)]
     pub(crate) timeout: Duration,
 }
 
@@ -149,7 +152,8 @@ pub(crate) struct DetachArgs {
 /// connected, closing, or closed. Hotplug is what the hotplug agent has said.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  chaos device list web0\n  chaos device list web0 --format json | jq '.[].mac'"
+    after_help = "Examples:\n  chaos device list web0\n  chaos device list web0 --format json | \
+                  jq '.[].mac'"
 )]
 pub(crate) struct DeviceListArgs {
     /// The guest, by domain id or name

@@ -27,7 +27,8 @@ pub(crate) struct ShutdownArgs {
     #[arg(long, conflicts_with_all = ["force", "keep", "timeout"])]
     pub(crate) no_wait: bool,
     /// How long to wait
-    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds, allow_negative_numbers = true)]
+    #[arg(long, value_name = "SECONDS", default_value = "60")]
+    #[arg(value_parser = seconds, allow_negative_numbers = true)]
     pub(crate) timeout: Duration,
     /// Destroy a guest that does not react in time
     #[arg(long)]
@@ -51,7 +52,8 @@ pub(crate) struct RebootArgs {
     #[arg(value_name = "GUEST")]
     pub(crate) guest: Guest,
     /// How long to wait for the guest to go down
-    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds, allow_negative_numbers = true)]
+    #[arg(long, value_name = "SECONDS", default_value = "60")]
+    #[arg(value_parser = seconds, allow_negative_numbers = true)]
     pub(crate) timeout: Duration,
 }
 

@@ -32,10 +32,13 @@ use crate::output::Format;
     arg_required_else_help = true,
     subcommand_required = true,
     infer_subcommands = false,
-    after_help = "Examples:\n  chaos create web0.json\n  chaos list\n  chaos console web0\n  chaos shutdown web0",
+    after_help = "Examples:\n  chaos create web0.json\n  chaos list\n  chaos console web0\
+                  \n  chaos shutdown web0",
     after_long_help = format!(
-        "Examples:\n  chaos create web0.json\n  chaos list\n  chaos console web0\n  chaos shutdown web0\n\n{}\n\
-         Environment:\n  CHAOS_LOG, RUST_LOG  what is logged unless -q or -v is given, such as info or h2=debug",
+        "Examples:\n  chaos create web0.json\n  chaos list\n  chaos console web0\
+         \n  chaos shutdown web0\n\n{}\n\
+         Environment:\n  CHAOS_LOG, RUST_LOG  what is logged unless -q or -v is given, such as \
+         info or h2=debug",
         exit::help()
     )
 )]

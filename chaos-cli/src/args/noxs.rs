@@ -29,7 +29,8 @@ pub(crate) enum NoxsCommand {
 /// a command that died.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  chaos noxs dump web0\n  chaos noxs dump web0 --format json | jq '.devices[].backend.keys'"
+    after_help = "Examples:\n  chaos noxs dump web0\n  chaos noxs dump web0 --format json | jq \
+                  '.devices[].backend.keys'"
 )]
 pub(crate) struct NoxsDumpArgs {
     /// The guest, by domain id or name

@@ -8,9 +8,8 @@ use crate::cpulist::CpuList;
 
 /// Show the host, or everything about one guest
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  chaos info\n  chaos info web0\n  chaos info --format json | jq .free_memory_kib"
-)]
+#[command(after_help = "Examples:\n  chaos info\n  chaos info web0\
+                  \n  chaos info --format json | jq .free_memory_kib")]
 pub(crate) struct InfoArgs {
     /// The guest, by domain id or name; without it the host is shown
     #[arg(value_name = "GUEST")]
@@ -19,9 +18,8 @@ pub(crate) struct InfoArgs {
 
 /// Set which physical CPUs a virtual CPU may run on
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  chaos vcpu-pin web0 0 2-3\n  chaos vcpu-pin web0 all 0-7,^1\n  chaos vcpu-pin web0 0 all"
-)]
+#[command(after_help = "Examples:\n  chaos vcpu-pin web0 0 2-3\n  chaos vcpu-pin web0 all 0-7,^1\
+                  \n  chaos vcpu-pin web0 0 all")]
 pub(crate) struct VcpuPinArgs {
     /// The guest, by domain id or name
     #[arg(value_name = "GUEST")]
@@ -50,9 +48,8 @@ fn vcpu(text: &str) -> Result<Vcpu, std::num::ParseIntError> {
 /// Without --weight and --cap the share is shown. Which bounds apply is up to the host's scheduler;
 /// credit2, the default, knows both.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  chaos sched web0\n  chaos sched web0 --weight 512\n  chaos sched web0 --cap 50"
-)]
+#[command(after_help = "Examples:\n  chaos sched web0\n  chaos sched web0 --weight 512\
+                  \n  chaos sched web0 --cap 50")]
 pub(crate) struct SchedArgs {
     /// The guest, by domain id or name
     #[arg(value_name = "GUEST")]

@@ -97,7 +97,8 @@ fn leave_to_xl(
         std::thread::sleep(LOOK);
     }
     bail!(
-        "{} went down, and xl has not started it again within {} s; was it created by an xl that still runs?",
+        "{} went down, and xl has not started it again within {} s; was it created by an xl that \
+         still runs?",
         args.guest,
         RESTART_BY_XL.as_secs()
     )

@@ -136,7 +136,8 @@ mod tests {
     fn schema() {
         assert_eq!(
             serde_json::to_string(&example()).unwrap(),
-            "{\"domid\":5,\"name\":\"web0\",\"uuid\":\"6f9c1d1e-30a0-4e5c-8d0e-000000000001\",\"stats\":{\"hypercalls\":41,\"ioctls\":null,\
+            "{\"domid\":5,\"name\":\"web0\",\"uuid\":\"6f9c1d1e-30a0-4e5c-8d0e-000000000001\",\
+             \"stats\":{\"hypercalls\":41,\"ioctls\":null,\
              \"xenstore_operations\":12,\"bytes_copied\":13312,\"total_ns\":1360500,\
              \"phases\":[{\"name\":\"domain\",\"ns\":90400},{\"name\":\"image\",\"ns\":1000000}]}}"
         );

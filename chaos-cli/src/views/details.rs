@@ -131,12 +131,17 @@ mod tests {
     fn schema() {
         assert_eq!(
             serde_json::to_string(&example()).unwrap(),
-            "{\"domid\":5,\"name\":\"web0\",\"uuid\":\"6f9c1d1e-30a0-4e5c-8d0e-000000000001\",\"type\":\"pv\",\"state\":\"shutdown\",\
-             \"memory_kib\":16384,\"max_memory_kib\":17408,\"vcpus\":1,\"cpu_time_ns\":1234567,\"max_vcpus\":2,\
-             \"shutdown_reason\":\"poweroff\",\"cpu_pool\":0,\"made_by\":\"chaos\",\"scheduler\":{\"weight\":256,\"cap_percent\":50},\
+            "{\"domid\":5,\"name\":\"web0\",\"uuid\":\"6f9c1d1e-30a0-4e5c-8d0e-000000000001\",\
+             \"type\":\"pv\",\"state\":\"shutdown\",\
+             \"memory_kib\":16384,\"max_memory_kib\":17408,\"vcpus\":1,\"cpu_time_ns\":1234567,\
+             \"max_vcpus\":2,\
+             \"shutdown_reason\":\"poweroff\",\"cpu_pool\":0,\"made_by\":\"chaos\",\
+             \"scheduler\":{\"weight\":256,\"cap_percent\":50},\
              \"vcpu_affinity\":[{\"vcpu\":0,\"cpus\":[0,1,2]}],\"console_tty\":\"/dev/pts/3\",\
-             \"devices\":[{\"class\":\"vif\",\"id\":0,\"name\":\"vif5.0\",\"backend_domid\":0,\"frontend_state\":\"connected\",\
-             \"backend_state\":\"connected\",\"hotplug_status\":\"connected\",\"mac\":\"00:16:3e:00:00:01\",\"bridge\":\"xenbr0\",\
+             \"devices\":[{\"class\":\"vif\",\"id\":0,\"name\":\"vif5.0\",\"backend_domid\":0,\
+             \"frontend_state\":\"connected\",\
+             \"backend_state\":\"connected\",\"hotplug_status\":\"connected\",\
+             \"mac\":\"00:16:3e:00:00:01\",\"bridge\":\"xenbr0\",\
              \"ip\":null,\"target\":null,\"access\":null}],\
              \"config\":{\"kernel\":\"/guests/web\",\"memory\":16}}"
         );

@@ -156,10 +156,13 @@ pub(super) mod tests {
     fn schema() {
         assert_eq!(
             serde_json::to_string(&[vif(), vbd()]).unwrap(),
-            "[{\"class\":\"vif\",\"id\":0,\"name\":\"vif5.0\",\"backend_domid\":0,\"frontend_state\":\"connected\",\
-             \"backend_state\":\"connected\",\"hotplug_status\":\"connected\",\"mac\":\"00:16:3e:00:00:01\",\"bridge\":\"xenbr0\",\
+            "[{\"class\":\"vif\",\"id\":0,\"name\":\"vif5.0\",\"backend_domid\":0,\
+             \"frontend_state\":\"connected\",\
+             \"backend_state\":\"connected\",\"hotplug_status\":\"connected\",\
+             \"mac\":\"00:16:3e:00:00:01\",\"bridge\":\"xenbr0\",\
              \"ip\":null,\"target\":null,\"access\":null},\
-             {\"class\":\"vbd\",\"id\":51712,\"name\":\"xvda\",\"backend_domid\":0,\"frontend_state\":null,\
+             {\"class\":\"vbd\",\"id\":51712,\"name\":\"xvda\",\"backend_domid\":0,\
+             \"frontend_state\":null,\
              \"backend_state\":\"connected\",\"hotplug_status\":null,\"mac\":null,\"bridge\":null,\
              \"ip\":null,\"target\":\"/srv/a.img\",\"access\":\"r\"}]"
         );
@@ -170,8 +173,10 @@ pub(super) mod tests {
         assert_eq!(
             devices_table(&[vif(), vbd()]),
             "Class     ID  Name    Backend  Guest      Host       Hotplug    Details\n\
-             vif        0  vif5.0        0  connected  connected  connected  00:16:3e:00:00:01, on xenbr0\n\
-             vbd    51712  xvda          0  -          connected  -          /srv/a.img, read only\n"
+             vif        0  vif5.0        0  connected  connected  connected  00:16:3e:00:00:01, \
+             on xenbr0\n\
+             vbd    51712  xvda          0  -          connected  -          /srv/a.img, read \
+             only\n"
         );
         assert_eq!(vif().attached("web0"), "attached vif 0 (vif5.0) to web0\n");
         assert_eq!(vbd().line(), "xvda: /srv/a.img, read only (guest -, host connected)");

@@ -112,9 +112,11 @@ mod tests {
     fn schema() {
         assert_eq!(
             serde_json::to_string(&[example(), GuestRow { name: None, ..example() }]).unwrap(),
-            "[{\"domid\":5,\"name\":\"web0\",\"uuid\":\"6f9c1d1e-30a0-4e5c-8d0e-000000000001\",\"type\":\"pvh\",\"state\":\"blocked\",\
+            "[{\"domid\":5,\"name\":\"web0\",\"uuid\":\"6f9c1d1e-30a0-4e5c-8d0e-000000000001\",\
+             \"type\":\"pvh\",\"state\":\"blocked\",\
              \"memory_kib\":16384,\"max_memory_kib\":17408,\"vcpus\":2,\"cpu_time_ns\":1250000000},\
-             {\"domid\":5,\"name\":null,\"uuid\":\"6f9c1d1e-30a0-4e5c-8d0e-000000000001\",\"type\":\"pvh\",\"state\":\"blocked\",\
+             {\"domid\":5,\"name\":null,\"uuid\":\"6f9c1d1e-30a0-4e5c-8d0e-000000000001\",\
+             \"type\":\"pvh\",\"state\":\"blocked\",\
              \"memory_kib\":16384,\"max_memory_kib\":17408,\"vcpus\":2,\"cpu_time_ns\":1250000000}]"
         );
     }

@@ -132,10 +132,14 @@ mod tests {
     fn schema() {
         assert_eq!(
             serde_json::to_string(&example()).unwrap(),
-            "{\"hypervisor_version\":\"4.17.5\",\"library_version\":\"4.17\",\"chaos_version\":\"0.1.0\",\"capabilities\":[\"xen-3.0-x86_64\"],\
-             \"command_line\":\"console=com1\",\"scheduler\":\"credit2\",\"cpus\":2,\"max_cpu_id\":1,\"nodes\":1,\"cores_per_socket\":2,\
-             \"threads_per_core\":1,\"cpu_khz\":2000000,\"total_memory_kib\":4194304,\"free_memory_kib\":2097152,\"scrub_memory_kib\":0,\
-             \"outstanding_memory_kib\":0,\"pv\":true,\"pvh\":false,\"hap\":false,\"grant_version\":2}"
+            "{\"hypervisor_version\":\"4.17.5\",\"library_version\":\"4.17\",\
+             \"chaos_version\":\"0.1.0\",\"capabilities\":[\"xen-3.0-x86_64\"],\
+             \"command_line\":\"console=com1\",\"scheduler\":\"credit2\",\"cpus\":2,\
+             \"max_cpu_id\":1,\"nodes\":1,\"cores_per_socket\":2,\
+             \"threads_per_core\":1,\"cpu_khz\":2000000,\"total_memory_kib\":4194304,\
+             \"free_memory_kib\":2097152,\"scrub_memory_kib\":0,\
+             \"outstanding_memory_kib\":0,\"pv\":true,\"pvh\":false,\"hap\":false,\
+             \"grant_version\":2}"
         );
     }
 

@@ -10,7 +10,7 @@ use core::time::Duration;
 use guest_runtime::blk::{self, Disk, DiskMemory};
 use guest_runtime::{
     Class, Console, Control, DeviceError, DeviceId, Devices, Exit, Guest, Instant, Link, Once,
-    Plane, Token, Wake,
+    Plane, Source, Wake, Watch,
 };
 use operation::Operation;
 
@@ -25,10 +25,7 @@ const DISKS: usize = 4;
 /// How long a disk may take to be there and connected.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The watch for disks that come. Each disk has a token of its own, its place below `DISKS`.
-const WATCH: Token = Token::new(8);
-
-static MEMORY: DiskMemory<DISKS> = DiskMemory::<DISKS>::new();
+guest_runtime::device_memory!(static MEMORY: DiskMemory<DISKS>);
 static BUFFER: Once<[u8; operation::BUFFER]> = Once::new([0; operation::BUFFER]);
 
 /// What everything here needs.
@@ -38,6 +35,8 @@ struct Check {
     plane: Plane,
     devices: Devices,
     control: Option<Control>,
+    /// For disks that come.
+    watch: Option<Watch>,
     disks: [Option<Disk>; DISKS],
     buffer: &'static mut [u8],
 }
@@ -55,8 +54,8 @@ fn run(mut guest: Guest) -> Exit {
         guest.wait_forever()
     };
     let control = Control::open(&mut plane).ok();
-    let mut check =
-        Check { guest, console, plane, devices, control, disks: [const { None }; DISKS], buffer };
+    let disks = [const { None }; DISKS];
+    let mut check = Check { guest, console, plane, devices, control, watch: None, disks, buffer };
     let Err(Ended(exit)) = check.run();
     exit
 }
@@ -71,7 +70,7 @@ impl Check {
         }
         loop {
             self.wait(None)?;
-            let _ = self.plane.take_fired(WATCH);
+            let _ = self.take_fired();
             self.follow();
         }
     }
@@ -80,9 +79,12 @@ impl Check {
     fn check(&mut self) -> Result<bool, Ended> {
         let names = self.guest.option("disk").unwrap_or("first");
         let operations = self.guest.option("ops").unwrap_or("info");
-        if let Err(error) = self.plane.watch(Class::Disk, WATCH) {
-            self.say(format_args!("cannot watch for disks: {error:?}\n"));
-            return Ok(false);
+        match self.plane.watch(Class::Disk) {
+            Ok(watch) => self.watch = Some(watch),
+            Err(error) => {
+                self.say(format_args!("cannot watch for disks: {error}\n"));
+                return Ok(false);
+            }
         }
         for (place, name) in names.split(',').enumerate() {
             if place >= DISKS {
@@ -96,9 +98,9 @@ impl Check {
                     return Ok(false);
                 }
             };
-            let done = operations.split(',').all(|text| self.perform(&mut disk, text));
+            let done = self.perform_all(&mut disk, operations);
             self.disks[place] = Some(disk);
-            if !done {
+            if !done? {
                 return Ok(false);
             }
         }
@@ -107,7 +109,6 @@ impl Check {
 
     /// Waits for a disk to be there and connected. The reason why it is not is for the console.
     fn connect(&mut self, place: usize, name: &str) -> Result<Result<Disk, Reason>, Ended> {
-        let Ok(token) = u8::try_from(place).map(Token::new) else { return Ok(Err(Reason::Name)) };
         let wanted = blk::device_id(name);
         if wanted.is_none() && name != "first" {
             return Ok(Err(Reason::Name));
@@ -115,9 +116,9 @@ impl Check {
         let deadline = self.guest.now() + PATIENCE;
         let (mut disk, mut look) = (None, true);
         loop {
-            look |= self.plane.take_fired(WATCH);
+            look |= self.take_fired();
             if disk.is_none() && core::mem::take(&mut look) {
-                disk = match self.open(wanted, token) {
+                disk = match self.open(wanted) {
                     Ok(disk) => disk,
                     Err(error) => return Ok(Err(Reason::Device(error))),
                 };
@@ -145,40 +146,59 @@ impl Check {
     }
 
     /// Takes disk `wanted`, or the first; None if it is not there yet.
-    fn open(
-        &mut self,
-        wanted: Option<DeviceId>,
-        token: Token,
-    ) -> Result<Option<Disk>, DeviceError> {
+    fn open(&mut self, wanted: Option<DeviceId>) -> Result<Option<Disk>, DeviceError> {
         let mut ids = [DeviceId::default(); 32];
         let count = self.plane.devices(Class::Disk, &mut ids)?;
         let mut present = ids.iter().take(count);
         let Some(&id) = present.find(|&&id| wanted.is_none_or(|wanted| wanted == id)) else {
             return Ok(None);
         };
-        match Disk::open(self.devices, &mut self.plane, &MEMORY, id, token) {
+        match Disk::open(self.devices, &mut self.plane, &MEMORY, id) {
             Ok(disk) => Ok(Some(disk)),
             Err(DeviceError::NotOffered) if wanted.is_some() => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// Does one operation and tells what came out.
-    fn perform(&mut self, disk: &mut Disk, text: &str) -> bool {
-        let Some(operation) = Operation::parse(text) else {
-            self.say(format_args!("{text:?} is not an operation\n"));
-            return false;
-        };
-        match operation.perform(disk, self.buffer) {
-            Ok(outcome) => {
-                self.say(format_args!("{operation} {outcome}\n"));
-                true
-            }
-            Err(failure) => {
-                self.say(format_args!("{operation} failed: {failure}\n"));
-                false
+    /// Does operations until one fails; false then.
+    fn perform_all(&mut self, disk: &mut Disk, operations: &str) -> Result<bool, Ended> {
+        for text in operations.split(',') {
+            if !self.perform(disk, text)? {
+                return Ok(false);
             }
         }
+        Ok(true)
+    }
+
+    /// Does one operation and tells what came out. A disk that takes its time does not keep the
+    /// toolstack waiting.
+    fn perform(&mut self, disk: &mut Disk, text: &str) -> Result<bool, Ended> {
+        let Some(operation) = Operation::parse(text) else {
+            self.say(format_args!("{text:?} is not an operation\n"));
+            return Ok(false);
+        };
+        let (guest, plane, control) = (&self.guest, &mut self.plane, &mut self.control);
+        let mut exit = None;
+        let wait = |disk: &mut dyn Source, deadline| {
+            let mut requested = control.as_ref().map(|control| control.only(plane));
+            guest.wait(&mut [disk, &mut requested], Some(deadline));
+            exit = control.as_mut().and_then(|control| control.request(plane));
+            exit.is_none()
+        };
+        let result = operation.perform(disk, wait, self.buffer);
+        if let Some(exit) = exit {
+            return Err(Ended(exit));
+        }
+        match &result {
+            Ok(outcome) => self.say(format_args!("{operation} {outcome}\n")),
+            Err(failure) => self.say(format_args!("{operation} failed: {failure}\n")),
+        }
+        Ok(result.is_ok())
+    }
+
+    /// Whether disks may have come.
+    fn take_fired(&mut self) -> bool {
+        self.watch.as_ref().is_some_and(|watch| self.plane.take_fired(watch))
     }
 
     /// Blocks until there is something new, or until `deadline`.

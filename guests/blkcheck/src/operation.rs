@@ -11,12 +11,13 @@
 use core::fmt;
 
 use guest_runtime::blk::{Disk, DiskError, Geometry, SECTOR};
+use guest_runtime::{Instant, Source};
 
 use crate::pattern;
 
 /// Bytes that are read or written at once: one request of the disk's, and whole sectors of 4096
 /// bytes.
-pub(crate) const BUFFER: usize = 88 * SECTOR;
+pub(crate) const BUFFER: usize = 64 * SECTOR;
 
 /// Some of a disk's sectors.
 #[derive(Clone, Copy, Debug)]
@@ -79,9 +80,17 @@ impl Operation {
         words.next().is_none().then_some(operation)
     }
 
-    pub(crate) fn perform(self, disk: &mut Disk, buffer: &mut [u8]) -> Result<Outcome, Failure> {
+    /// Does it. `wait` is how to wait for the disk.
+    pub(crate) fn perform(
+        self,
+        disk: &mut Disk,
+        wait: impl FnMut(&mut dyn Source, Instant) -> bool,
+        buffer: &mut [u8],
+    ) -> Result<Outcome, Failure> {
+        let geometry = disk.geometry();
+        let mut disk = disk.waiting(wait);
         match self {
-            Operation::Info => Ok(Outcome::Is(disk.geometry().ok_or(DiskError::NotConnected)?)),
+            Operation::Info => Ok(Outcome::Is(geometry.ok_or(DiskError::NotConnected)?)),
             Operation::Flush => {
                 disk.flush()?;
                 Ok(Outcome::Flushed)

@@ -3,9 +3,7 @@
 use core::time::Duration;
 
 use guest_runtime::net::{Network, NetworkMemory};
-use guest_runtime::{
-    Console, DeviceError, DeviceId, Devices, Guest, Link, Plane, Port, Source, Token,
-};
+use guest_runtime::{Console, DeviceError, DeviceId, Devices, Guest, Link, Plane, Port, Source};
 use smoltcp::iface::{self, Config, PollIngressSingleResult, PollResult};
 use smoltcp::phy::{Device, TxToken};
 use smoltcp::time::Instant;
@@ -53,12 +51,12 @@ impl Interface {
         plane: &mut Plane,
         memory: &'static NetworkMemory<INTERFACES>,
         id: DeviceId,
-        token: Token,
+        random_seed: u64,
     ) -> Result<Interface, DeviceError> {
-        let mut network = Network::open(devices, plane, memory, id, token)?;
+        let mut network = Network::open(devices, plane, memory, id)?;
         let mut config = Config::new(EthernetAddress(network.mac().0).into());
-        // Nobody else knows to the nanosecond when we looked.
-        config.random_seed = guest.now().as_nanos();
+        // Of its ports and sequence numbers.
+        config.random_seed = random_seed;
         let mut stack = iface::Interface::new(config, &mut network, now(guest));
         let address = address(guest, id);
         if address.is_some() {

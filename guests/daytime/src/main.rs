@@ -9,7 +9,7 @@ use core::fmt::{Arguments, Write};
 use core::iter::zip;
 
 use guest_runtime::net::{NETWORK_PAGES, NetworkMemory};
-use guest_runtime::{Class, Console, Control, DeviceId, Devices, Exit, Guest, Once, Plane, Token};
+use guest_runtime::{Class, Console, Control, DeviceId, Devices, Exit, Guest, Once, Plane, Random};
 use interface::Interface;
 use service::{Buffers, Service, Storage};
 
@@ -21,11 +21,7 @@ guest_runtime::main!(run);
 /// The interfaces that are served at the same time.
 const INTERFACES: usize = 4;
 
-/// The watch for interfaces that come and go. Each interface has a token of its own, its place
-/// below `INTERFACES`.
-const WATCH: Token = Token::new(8);
-
-static MEMORY: NetworkMemory<INTERFACES> = NetworkMemory::<INTERFACES>::new();
+guest_runtime::device_memory!(static MEMORY: NetworkMemory<INTERFACES>);
 static BUFFERS: Once<[Buffers; INTERFACES]> = Once::new([const { Buffers::new() }; INTERFACES]);
 
 const _: () =
@@ -41,9 +37,14 @@ fn run(mut guest: Guest) -> Exit {
     };
     interface::check_options(&guest, &mut console);
     let mut control = Control::open(&mut plane).ok();
-    if let Err(error) = plane.watch(Class::Network, WATCH) {
-        say(&mut console, format_args!("cannot watch for interfaces: {error:?}\n"));
-    }
+    let watch = match plane.watch(Class::Network) {
+        Ok(watch) => Some(watch),
+        Err(error) => {
+            say(&mut console, format_args!("cannot watch for interfaces: {error}\n"));
+            None
+        }
+    };
+    let mut random = guest.random(control.as_mut().zip(Some(&mut plane)));
     let mut storage: [Storage<'_>; INTERFACES] = array::from_fn(|_| Storage::default());
     let mut services =
         zip(&mut storage, buffers).map(|(storage, buffers)| Service::new(storage, buffers));
@@ -54,12 +55,12 @@ fn run(mut guest: Guest) -> Exit {
             say(&mut console, format_args!("goodbye\n"));
             return exit;
         }
-        let mut changed = plane.take_fired(WATCH);
+        let mut changed = watch.as_ref().is_some_and(|watch| plane.take_fired(watch));
         for place in &mut places {
             changed |= place.advance(&mut console, &mut plane);
         }
         if changed {
-            look_around(&guest, devices, &mut console, &mut plane, &mut places);
+            look_around(&guest, devices, &mut random, &mut console, &mut plane, &mut places);
         }
         let deadline =
             places.iter_mut().filter_map(|place| place.serve(&guest, &mut console)).min();
@@ -116,6 +117,7 @@ impl Place<'_> {
 fn look_around(
     guest: &Guest,
     devices: Devices,
+    random: &mut Random,
     console: &mut Option<Console>,
     plane: &mut Plane,
     places: &mut [Place<'_>; INTERFACES],
@@ -123,7 +125,7 @@ fn look_around(
     let mut ids = [DeviceId::default(); 16];
     let ids = match plane.devices(Class::Network, &mut ids) {
         Ok(count) => ids.get(..count).unwrap_or_default(),
-        Err(error) => return say(console, format_args!("cannot list interfaces: {error:?}\n")),
+        Err(error) => return say(console, format_args!("cannot list interfaces: {error}\n")),
     };
     for place in places.iter_mut() {
         if let Some(interface) = place.interface.take_if(|interface| !ids.contains(&interface.id()))
@@ -139,12 +141,11 @@ fn look_around(
         if places.iter().any(known) {
             continue;
         }
-        let free = zip(0.., places.iter_mut()).find(|(_, place)| place.interface.is_none());
-        let Some((number, place)) = free else {
+        let Some(place) = places.iter_mut().find(|place| place.interface.is_none()) else {
             say(console, format_args!("vif {id}: no place for it\n"));
             continue;
         };
-        match Interface::open(guest, devices, plane, &MEMORY, id, Token::new(number)) {
+        match Interface::open(guest, devices, plane, &MEMORY, id, random.next_u64()) {
             Ok(interface) => {
                 if let Some(service) = &mut place.service {
                     service.begin(interface.wants_dhcp());

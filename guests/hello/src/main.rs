@@ -6,6 +6,7 @@
 
 use core::fmt::Write;
 
+use guest_runtime::fault::Fault;
 use guest_runtime::{About, Console, Control, Exit, Guest, Plane};
 use line::Line;
 
@@ -77,7 +78,7 @@ fn end(word: &str) -> Option<Exit> {
         "exit" => Some(Exit::PowerOff),
         "reboot" => Some(Exit::Reboot),
         "crash" => panic!("somebody said crash"),
-        _ => None,
+        _ => Fault::named(word)?.raise(),
     }
 }
 

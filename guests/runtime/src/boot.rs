@@ -49,11 +49,12 @@ impl Frame {
         (address < 1 << 52).then_some(address)
     }
 
-    /// Its address in a PVH guest, if entry.s mapped it: the first and the fourth GiB.
+    /// Its address in a PVH guest, if entry.s mapped it: the first GiB, and the last 512 MiB below
+    /// 4 GiB.
     pub(crate) fn identity_address(self) -> Option<NonNull<u8>> {
         const GIB: u64 = 1 << 30;
         let address = self.machine_address()?;
-        if address >= 4 * GIB || (GIB..3 * GIB).contains(&address) {
+        if address >= 4 * GIB || (GIB..4 * GIB - GIB / 2).contains(&address) {
             return None;
         }
         NonNull::new(core::ptr::with_exposed_provenance_mut(usize::try_from(address).ok()?))
@@ -87,16 +88,6 @@ pub(crate) struct Boot {
     /// The machine frame of the shared info page, for PV; the image's first for PVH, which does
     /// not use it.
     pub(crate) shared_info: Frame,
-    rings: Rings,
-}
-
-/// Where the rings are told.
-#[derive(Clone, Copy, Debug)]
-enum Rings {
-    /// PV: in the start info.
-    Given { console: Option<Ring>, store: Option<Ring> },
-    /// PVH: in parameters that Xen is asked for.
-    Parameters,
 }
 
 /// `struct start_info`, as far as we read it.
@@ -159,17 +150,23 @@ impl Boot {
 
     /// The console's ring. None if the toolstack made none.
     pub(crate) fn console(&self) -> Option<Ring> {
-        match self.rings {
-            Rings::Given { console, .. } => console,
-            Rings::Parameters => Ring::ask(HvmParam::ConsolePfn, HvmParam::ConsolePort),
+        match self.kind {
+            Kind::Pv => {
+                let info = Boot::pv_start();
+                Ring::new(info.console_frame, info.console_port.into())
+            }
+            Kind::Pvh => Ring::ask(HvmParam::ConsolePfn, HvmParam::ConsolePort),
         }
     }
 
     /// Xenstore's ring. None if the toolstack made none.
     pub(crate) fn store(&self) -> Option<Ring> {
-        match self.rings {
-            Rings::Given { store, .. } => store,
-            Rings::Parameters => Ring::ask(HvmParam::StorePfn, HvmParam::StorePort),
+        match self.kind {
+            Kind::Pv => {
+                let info = Boot::pv_start();
+                Ring::new(info.store_frame, info.store_port.into())
+            }
+            Kind::Pvh => Ring::ask(HvmParam::StorePfn, HvmParam::StorePort),
         }
     }
 
@@ -183,10 +180,7 @@ impl Boot {
     pub(crate) fn own_frame(address: usize) -> Option<Frame> {
         let number = address / PAGE;
         let Kind::Pv = Boot::kind() else { return Frame::new(number as u64) };
-        let start = core::ptr::with_exposed_provenance::<PvStart>(START.load(Ordering::Relaxed));
-        // SAFETY: `remember` was told that this is the start info; nobody writes to it after the
-        // domain was built.
-        let info = unsafe { &*start };
+        let info = Boot::pv_start();
         if number as u64 >= info.pages {
             return None;
         }
@@ -197,29 +191,31 @@ impl Boot {
         Frame::new(unsafe { frames.wrapping_add(number).read() })
     }
 
+    /// A PV guest's.
+    fn pv_start() -> &'static PvStart {
+        let start = core::ptr::with_exposed_provenance::<PvStart>(START.load(Ordering::Relaxed));
+        // SAFETY: `remember` was told that this is the start info; nobody writes to it after the
+        // domain was built.
+        unsafe { &*start }
+    }
+
     /// Reads the start info.
     pub(crate) fn read() -> Result<Boot, Error> {
-        let start = START.load(Ordering::Relaxed);
         match Boot::kind() {
             Kind::Pv => {
-                let start = core::ptr::with_exposed_provenance::<PvStart>(start);
-                // SAFETY: `remember` was told that this is the start info; nobody writes to it
-                // after the domain was built.
-                let info = unsafe { &*start };
+                let info = Boot::pv_start();
                 Ok(Boot {
                     kind: Kind::Pv,
                     cmdline: &info.cmdline,
                     shared_info: Frame::new(info.shared_info / PAGE as u64)
                         .ok_or(Error::StartInfo)?,
-                    rings: Rings::Given {
-                        console: Ring::new(info.console_frame, info.console_port.into()),
-                        store: Ring::new(info.store_frame, info.store_port.into()),
-                    },
                 })
             }
             Kind::Pvh => {
+                let start = START.load(Ordering::Relaxed);
                 let start = core::ptr::with_exposed_provenance::<PvhStart>(start);
-                // SAFETY: as above.
+                // SAFETY: `remember` was told that this is the start info; nobody writes to it
+                // after the domain was built.
                 let info = unsafe { &*start };
                 if info.magic != PVH_MAGIC {
                     return Err(Error::StartInfo);
@@ -228,7 +224,6 @@ impl Boot {
                     kind: Kind::Pvh,
                     cmdline: pvh_cmdline(info.cmdline),
                     shared_info: Frame(NonZeroU64::MIN),
-                    rings: Rings::Parameters,
                 })
             }
         }
@@ -273,6 +268,7 @@ mod tests {
         assert_eq!(address(1), Some(0x1000));
         assert_eq!(address(0x3_ffff), Some(0x3fff_f000));
         assert_eq!(address(0x4_0000), None);
+        assert_eq!(address(0xd_ffff), None);
         assert_eq!(address(0xf_eff8), Some(0xfeff_8000));
         assert_eq!(address(0x10_0000), None);
         assert_eq!(address(u64::MAX), None);

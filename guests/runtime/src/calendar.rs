@@ -107,7 +107,8 @@ mod tests {
         #[test]
         fn any_time_is_a_date(seconds: u64) {
             let date = Date::from(Duration::from_secs(seconds));
-            prop_assert!(date.month < 12 && (1..=days_in_month(date.year, date.month)).contains(&date.day));
+            let days = 1..=days_in_month(date.year, date.month);
+            prop_assert!(date.month < 12 && days.contains(&date.day));
             let next = Date::from(Duration::from_secs(seconds.saturating_add(86400)));
             prop_assert!(seconds > u64::MAX - 86400 || next.weekday == (date.weekday + 1) % 7);
         }

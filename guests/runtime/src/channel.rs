@@ -39,9 +39,15 @@ impl Channel {
         Channel::new(events, event::bind_virq(virq)?)
     }
 
+    /// What Xen has opened is closed again if it cannot be waited for.
     fn new(events: Events, number: u32) -> Result<Channel, Errno> {
-        const NO_SUCH_PORT: Errno = Errno(28);
-        Port::new(number).map(|port| Channel { events, port }).ok_or(NO_SUCH_PORT)
+        /// ENOSPC, as for a guest that has all the ports that it may have.
+        const NO_SPACE: Errno = Errno(28);
+        let port = Port::new(number).ok_or_else(|| {
+            event::close_port(number);
+            NO_SPACE
+        })?;
+        Ok(Channel { events, port })
     }
 
     /// One whose other end does not exist, for unit tests.
@@ -67,6 +73,6 @@ impl Channel {
 
 impl Drop for Channel {
     fn drop(&mut self) {
-        event::close_port(self.port);
+        event::close_port(self.port.number());
     }
 }

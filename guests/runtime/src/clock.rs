@@ -4,12 +4,15 @@
 //! Read from `vcpu_info[0].time` in the shared info page and the time stamp counter. The time of
 //! day is that and the wall clock at the host's boot, `wc_sec` and `wc_nsec`.
 
+use core::arch::asm;
 use core::ops::Add;
+use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
 
 use crate::page::SharedPage;
 
-/// An instant of system time: nanoseconds since the host booted.
+/// An instant of system time: nanoseconds since the host booted. One that is read later is never
+/// less. What is added saturates; an instant beyond 292 years is never.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Instant(u64);
 
@@ -44,6 +47,20 @@ const WALL_SECONDS_HIGH: usize = 3084;
 
 /// Reads the clock from the shared info page `info`.
 pub(crate) fn now(info: SharedPage) -> Instant {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    Instant(later(&LAST, read(info)))
+}
+
+/// The later of `time` and what was read last. Xen sets the clock's parameters anew each time that
+/// it runs the CPU, and by those a tick may be worth a little less than by the ones before.
+fn later(last: &AtomicU64, time: u64) -> u64 {
+    // There is one thread.
+    let time = time.max(last.load(Ordering::Relaxed));
+    last.store(time, Ordering::Relaxed);
+    time
+}
+
+fn read(info: SharedPage) -> u64 {
     loop {
         let version = info.load_u32(VERSION);
         let then = info.load_u64(TSC_TIMESTAMP);
@@ -54,7 +71,7 @@ pub(crate) fn now(info: SharedPage) -> Instant {
         // Odd: being written. Changed: it was written meanwhile. Xen writes it between two runs of
         // this CPU, so this repeats once at most.
         if version & 1 == 0 && info.load_u32(VERSION) == version {
-            return Instant(system.wrapping_add(scale(elapsed(then, tsc), mul, shift)));
+            return system.wrapping_add(scale(elapsed(then, tsc), mul, shift));
         }
     }
 }
@@ -70,7 +87,7 @@ pub(crate) fn wall(info: SharedPage) -> Duration {
         if version & 1 == 0 && info.load_u32(WALL_VERSION) == version {
             let boot =
                 Duration::from_secs(seconds).saturating_add(Duration::from_nanos(nanos.into()));
-            return boot.saturating_add(Duration::from_nanos(now(info).as_nanos()));
+            return boot.saturating_add(Duration::from_nanos(now(info).0));
         }
     }
 }
@@ -90,9 +107,15 @@ fn scale(ticks: u64, mul: u32, shift: i8) -> u64 {
     u64::try_from(product >> 32).unwrap_or(u64::MAX)
 }
 
-fn time_stamp() -> u64 {
-    // SAFETY: RDTSC has no precondition where CR4.TSD is clear, as it is for a guest's kernel.
-    unsafe { core::arch::x86_64::_rdtsc() }
+/// The time stamp counter, not before what was loaded before: RDTSC alone may be executed earlier.
+pub(crate) fn time_stamp() -> u64 {
+    let (low, high): (u64, u64);
+    // SAFETY: neither has a precondition where CR4.TSD is clear, as it is for a guest's kernel. The
+    // compiler moves no load over it, as it may access memory for all that it knows.
+    unsafe {
+        asm!("lfence", "rdtsc", out("rax") low, out("rdx") high, options(nostack, preserves_flags));
+    }
+    high << 32 | low
 }
 
 #[cfg(test)]
@@ -126,6 +149,20 @@ mod tests {
         assert_eq!(elapsed(5, 12), 7);
         assert_eq!(elapsed(0u64.wrapping_sub(100), 12), 112);
         assert_eq!(elapsed(12, 5), 0);
+    }
+
+    #[test]
+    fn time_never_goes_back() {
+        let last = AtomicU64::new(0);
+        assert_eq!(later(&last, 1000), 1000);
+        assert_eq!(later(&last, 999), 1000);
+        assert_eq!(later(&last, 1001), 1001);
+    }
+
+    #[test]
+    fn the_counter_goes_up() {
+        let first = time_stamp();
+        assert!(time_stamp() > first);
     }
 
     #[test]

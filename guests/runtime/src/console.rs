@@ -11,15 +11,13 @@ use crate::Error;
 use crate::boot::{Kind, Ring};
 use crate::event::{Events, Port, Source, Wake};
 use crate::ring::{Consumer, Layout, Producer};
-use crate::window::Window;
+use crate::window::Fixed;
 
 const IN: Layout = Layout::new(0, 1024, 3072, 3076);
 const OUT: Layout = Layout::new(1024, 2048, 3080, 3084);
 
 /// How long the host may take nothing before output is dropped.
 const PATIENCE: Duration = Duration::from_secs(1);
-
-static WINDOW: Window = Window::new();
 
 /// The console. Dropping it waits, within bounds, until the host has taken all output.
 #[derive(Debug)]
@@ -33,7 +31,7 @@ pub struct Console {
 
 impl Console {
     pub(crate) fn open(events: Events, kind: Kind, ring: Ring) -> Result<Console, Error> {
-        let page = WINDOW.map_ring(kind, ring.frame)?;
+        let page = Fixed::Console.map_ring(kind, ring.frame)?;
         let (input, output) = (Consumer::new(page, IN), Producer::new(page, OUT));
         Ok(Console { events, port: ring.port, input, output, stalled: false })
     }

@@ -23,7 +23,11 @@ pub(crate) fn fill_hypercall_page() -> Result<(), Error> {
     // SAFETY: the register that Xen named takes the physical address of a page, which is the page's
     // address here, and Xen fills it with code. Nothing else uses that page before.
     unsafe {
-        asm!("wrmsr", in("ecx") register, in("eax") low(page), in("edx") low(page >> 32), options(nostack, preserves_flags));
+        asm!(
+            "wrmsr",
+            in("ecx") register, in("eax") low(page), in("edx") low(page >> 32),
+            options(nostack, preserves_flags)
+        );
     }
     Ok(())
 }

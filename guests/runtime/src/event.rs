@@ -141,6 +141,16 @@ impl Events {
         hypercall::poll(&[], (self.now() + duration).as_nanos());
     }
 
+    /// Whether something came on `port` that was not acknowledged.
+    pub(crate) fn is_pending(self, port: Port) -> bool {
+        self.info.load_u64(PENDING + port.0 as usize / 64 * 8) & 1 << (port.0 % 64) != 0
+    }
+
+    /// Blocks until something comes on `port`, which stays to be acknowledged, or until `deadline`.
+    pub(crate) fn sleep_until(self, port: Port, deadline: Instant) {
+        hypercall::poll(&[port], deadline.as_nanos());
+    }
+
     /// Blocks until `done` says so, which is asked at first and after each event on `port`, or
     /// until `patience` is over. The clock is read only if it blocks: in a PVH guest that may
     /// be an exit to the hypervisor.
@@ -210,8 +220,10 @@ mod tests {
         let events = Events::new(page);
         assert_eq!(page.load_u64(MASK + 63 * 8), u64::MAX);
         page.store_u64(PENDING + 8, 0b111);
+        assert!(events.is_pending(Port(65)));
         assert!(events.clear(Port(65)));
         assert!(!events.clear(Port(65)));
+        assert!(!events.is_pending(Port(65)) && events.is_pending(Port(66)));
         assert_eq!(page.load_u64(PENDING + 8), 0b101);
     }
 }

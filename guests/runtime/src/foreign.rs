@@ -35,6 +35,16 @@ impl Tenancy {
     pub(crate) const fn new() -> Self {
         Tenancy { taken: AtomicBool::new(false), empty: AtomicBool::new(false) }
     }
+
+    /// Whether there is a page, or one that could not be unmapped.
+    pub(crate) fn is_taken(&self) -> bool {
+        self.taken.load(Ordering::Relaxed)
+    }
+
+    /// Takes the place; false if somebody has it.
+    pub(crate) fn take(&self) -> bool {
+        !self.taken.swap(true, Ordering::Relaxed)
+    }
 }
 
 /// Why a page of another domain's cannot be had.
@@ -69,7 +79,7 @@ impl ForeignPage {
         peer: DomId,
         reference: u32,
     ) -> Result<Self, ForeignError> {
-        if window.tenancy.taken.swap(true, Ordering::Relaxed) {
+        if !window.tenancy.take() {
             return Err(ForeignError::Taken);
         }
         let mapped = Self::map_at(kind, window, peer, reference);

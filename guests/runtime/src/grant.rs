@@ -8,9 +8,7 @@
 use crate::Error;
 use crate::boot::{Frame, Kind};
 use crate::page::{PAGE, SharedPage};
-use crate::window::Window;
-
-static WINDOW: Window = Window::new();
+use crate::window::Fixed;
 
 /// Another domain's number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +41,16 @@ impl GrantRef {
 
     pub(crate) fn number(self) -> u32 {
         self.0.into()
+    }
+
+    /// To be kept as an integer.
+    pub(crate) const fn raw(self) -> u16 {
+        self.0
+    }
+
+    /// What `raw` gave.
+    pub(crate) fn from_raw(raw: u16) -> GrantRef {
+        GrantRef(raw)
     }
 
     fn flags(self) -> usize {
@@ -85,7 +93,7 @@ pub(crate) struct Grants {
 impl Grants {
     /// Maps the table. To be done once: there is one place for it.
     pub(crate) fn open(kind: Kind) -> Result<Grants, Error> {
-        Ok(Grants::new(WINDOW.map_grant_table(kind)?))
+        Ok(Grants::new(Fixed::map_grant_table(kind)?))
     }
 
     pub(crate) fn new(table: SharedPage) -> Grants {

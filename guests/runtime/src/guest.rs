@@ -7,14 +7,14 @@ use core::time::Duration;
 use crate::boot::{Boot, Frame, Kind};
 use crate::clock::{self, Instant};
 use crate::console::Console;
+use crate::control::{About, Control};
 use crate::device::Devices;
 use crate::event::{Events, Source, Wake};
 use crate::hypercall::{Errno, Reason, poll};
 use crate::page::SharedPage;
 use crate::plane::Plane;
-use crate::window::Window;
-
-static SHARED_INFO: Window = Window::new();
+use crate::random::Random;
+use crate::window::Fixed;
 
 /// How a guest ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +85,8 @@ impl fmt::Display for Error {
     }
 }
 
+impl core::error::Error for Error {}
+
 /// The running guest. There is one, handed to the application's main function.
 #[derive(Debug)]
 pub struct Guest {
@@ -99,7 +101,7 @@ impl Guest {
     /// Maps the shared info page.
     pub(crate) fn open() -> Result<Guest, Error> {
         let boot = Boot::read()?;
-        let info = SHARED_INFO.map_shared_info(boot.kind, boot.shared_info)?;
+        let info = Fixed::map_shared_info(boot.kind, boot.shared_info)?;
         Ok(Guest {
             boot,
             events: Events::new(info),
@@ -164,6 +166,13 @@ impl Guest {
     /// The time of day: what has passed since 1970 began, UTC.
     pub fn wall_clock(&self) -> Duration {
         clock::wall(self.events.shared_info())
+    }
+
+    /// Random numbers. With `control` also from the seed that the toolstack gives each guest.
+    pub fn random(&self, control: Option<(&mut Control, &mut Plane)>) -> Random {
+        let seed = control.and_then(|(control, plane)| control.about_me(plane, "random-seed"));
+        let clock = [self.now().as_nanos(), clock::time_stamp()];
+        Random::new(seed.as_ref().map(About::as_str), clock)
     }
 
     /// Blocks until one of `sources` is ready or `deadline` is over. Uses no CPU time meanwhile.

@@ -21,8 +21,7 @@ pub(crate) struct SharedPage {
     base: NonNull<u8>,
 }
 
-// SAFETY: nothing but its address; unit tests keep such in a static.
-#[cfg(test)]
+// SAFETY: nothing but its address, mapped for all; and each access is one operation.
 unsafe impl Send for SharedPage {}
 
 impl SharedPage {
@@ -113,6 +112,13 @@ impl SharedPage {
         unsafe { AtomicU64::from_ptr(word) }
     }
 
+    /// The same page, as a guest sees its device page.
+    #[cfg(test)]
+    pub(crate) fn read_only(self) -> noxs::page::ReadOnlyPage<'static> {
+        // SAFETY: aligned and mapped for good (`new`); all accesses of this program are atomic.
+        unsafe { noxs::page::ReadOnlyPage::new(self.base) }
+    }
+
     /// Its address in this guest.
     pub(crate) fn address(self) -> usize {
         self.base.addr().get()
@@ -127,7 +133,7 @@ impl SharedPage {
     }
 }
 
-/// As the words of NoXS's pages. The device page can only be read: nobody calls `store` there.
+/// As the words of NoXS's pages that are writable: the control pages.
 impl Load for SharedPage {
     fn load(&self, word: usize) -> u32 {
         u32::from_le(self.load_u32(word * 4))

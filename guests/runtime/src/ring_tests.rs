@@ -40,9 +40,13 @@ fn impossible_index_is_refused() {
 }
 
 proptest! {
-    /// Whatever is pushed comes out, in order, from any starting point, over the wrap of the counters too.
+    /// Whatever is pushed comes out, in order, from any starting point, over the wrap of the
+    /// counters too.
     #[test]
-    fn bytes_come_out_as_they_went_in(start: u32, steps in prop::collection::vec((any::<bool>(), 0usize..100), 1..200)) {
+    fn bytes_come_out_as_they_went_in(
+        start: u32,
+        steps in prop::collection::vec((any::<bool>(), 0usize..100), 1..200),
+    ) {
         let page = test_page();
         page.store_u32(CONSUMER, start);
         page.store_u32(PRODUCER, start);

@@ -158,7 +158,8 @@ mod tests {
 
         #[test]
         fn ids_are_the_numbers_among_names(numbers in prop::collection::vec(any::<u32>(), 0..20)) {
-            let names: String = numbers.iter().map(|number| format!("{number}\0x{number}\0")).collect();
+            let names: String =
+                numbers.iter().map(|number| format!("{number}\0x{number}\0")).collect();
             let expected: Vec<_> = numbers.iter().map(|number| DeviceId::new(*number)).collect();
             prop_assert_eq!(ids(names.as_bytes()).collect::<Vec<_>>(), expected);
         }

@@ -1,7 +1,10 @@
-# One stub a vector, 16 bytes each. A PV guest enters at the start of a stub, where it drops the %rcx and
-# %r11 that Xen pushes; a PVH guest enters TRAP_NATIVE bytes later. All end in trap_report(frame).
+# What the gates of exceptions lead to. On PVH every gate takes the stack from its top (entry.s).
 
-    .text
+# With a report: one stub a vector, 16 bytes each. A PV guest enters at the start of a stub, where
+# it drops the %rcx and %r11 that Xen pushes; a PVH guest enters TRAP_NATIVE bytes later. All end in
+# trap_report(frame).
+
+    .section .text.trap_stubs, "ax", @progbits
     .balign 16
     .globl trap_stubs
 trap_stubs:
@@ -31,3 +34,15 @@ trap_common:
     and $-16, %rsp
     call trap_report
     ud2
+
+# Without: one for all vectors.
+
+    .section .text.trap_silent, "ax", @progbits
+    .globl trap_silent
+trap_silent:
+    cld
+    and $-16, %rsp
+    call trap_crash
+    ud2
+
+    .text

@@ -8,11 +8,13 @@ use core::fmt::{Arguments, Write};
 use core::time::Duration;
 
 use guest_runtime::hostile::{Victim, VictimMemory};
-use guest_runtime::{Console, Devices, Exit, Guest, Noxs, Plane, Token};
+use guest_runtime::{Class, Console, Devices, Exit, Guest, Noxs, Once, Plane, Watch};
 use mode::Mode;
+use place::Place;
 use random::Random;
 
 mod mode;
+mod place;
 mod random;
 
 guest_runtime::main!(run);
@@ -20,30 +22,30 @@ guest_runtime::main!(run);
 /// The devices that are harmed at the same time.
 const VICTIMS: usize = 8;
 
-/// The watch for devices that come and go.
-const WATCH: Token = Token::new(0);
-
 /// Steps between two looks at the clock and at the devices.
 const BATCH: u64 = 64;
 
-static MEMORY: VictimMemory<VICTIMS> = VictimMemory::<VICTIMS>::new();
+guest_runtime::device_memory!(static MEMORY: VictimMemory<VICTIMS>);
+static PLACES: Once<[Place; VICTIMS]> = Once::new([const { Place::Free }; VICTIMS]);
 
 fn run(mut guest: Guest) -> Exit {
     let mut console = guest.console();
-    let (Some(Plane::Noxs(mut noxs)), Some(devices)) = (guest.plane(), guest.devices()) else {
+    let (Some(Plane::Noxs(mut noxs)), Some(devices), Some(places)) =
+        (guest.plane(), guest.devices(), PLACES.take())
+    else {
         say(&mut console, format_args!("no NoXS, or no grant table\n"));
         guest.wait_forever()
     };
     let plan = Plan::read(&guest, &mut console);
-    noxs.watch(WATCH);
-    let mut victims: [Option<Victim>; VICTIMS] = [const { None }; VICTIMS];
-    while look_around(&plan, devices, &noxs, &mut console, &mut victims) < plan.wait_for {
-        let _ = noxs.take_fired(WATCH);
+    // For devices of all classes, as all that come and go make it fire.
+    let Ok(watch) = noxs.watch(Class::Network) else { guest.wait_forever() };
+    while look_around(&plan, devices, &noxs, &mut console, places) < plan.wait_for {
+        let _ = noxs.take_fired(&watch);
         guest.wait(&mut [&mut noxs], None);
     }
-    let steps = plan.go(&guest, devices, &mut noxs, &mut console, &mut victims);
+    let steps = plan.go(&guest, devices, (&mut noxs, &watch), &mut console, places);
     if let Some(exit) = plan.die {
-        for victim in victims.iter().flatten() {
+        for victim in places.iter().filter_map(Place::victim) {
             leave_half_done(victim);
         }
         say(&mut console, format_args!("dying after {steps} steps\n"));
@@ -112,9 +114,9 @@ impl Plan {
         &self,
         guest: &Guest,
         devices: Devices,
-        noxs: &mut Noxs,
+        (noxs, watch): (&mut Noxs, &Watch),
         console: &mut Option<Console>,
-        victims: &mut [Option<Victim>; VICTIMS],
+        places: &mut [Place; VICTIMS],
     ) -> u64 {
         let mut random = Random::new(self.seed);
         say(console, format_args!("seed={}\n", self.seed));
@@ -127,7 +129,7 @@ impl Plan {
                 if self.steps != 0 && steps >= self.steps {
                     return steps;
                 }
-                if let Some(victim) = &mut victims[random.below(VICTIMS)]
+                if let Some(victim) = places[random.below(VICTIMS)].victim_mut()
                     && let Some(mode) = self.modes[random.below(self.modes.len())]
                 {
                     mode.step(victim, &mut random);
@@ -143,12 +145,12 @@ impl Plan {
                 say(console, format_args!("{steps} steps\n"));
             }
             // A guest that does no harm sleeps between its looks.
-            let idle =
-                self.modes.iter().all(Option::is_none) || victims.iter().all(Option::is_none);
+            let idle = self.modes.iter().all(Option::is_none)
+                || places.iter().all(|place| place.victim().is_none());
             let pause = if idle { Duration::from_millis(100) } else { self.pause };
             guest.wait(&mut [noxs], Some(now + pause));
-            if noxs.take_fired(WATCH) {
-                look_around(self, devices, noxs, console, victims);
+            if noxs.take_fired(watch) {
+                look_around(self, devices, noxs, console, places);
             }
         }
     }
@@ -160,34 +162,36 @@ fn look_around(
     devices: Devices,
     noxs: &Noxs,
     console: &mut Option<Console>,
-    victims: &mut [Option<Victim>; VICTIMS],
+    places: &mut [Place; VICTIMS],
 ) -> usize {
-    for victim in victims.iter_mut() {
-        if let Some(victim) = victim.take_if(|victim| !victim.is_there(noxs)) {
+    for place in places.iter_mut() {
+        if let Some(victim) = place.victim()
+            && !victim.is_there(noxs)
+        {
             let device = victim.entry().device;
             say(console, format_args!("{} {} is gone\n", device.class, device.id));
+            *place = Place::Free;
         }
     }
     for entry in Victim::entries(noxs) {
         let device = entry.device;
-        let known = |victim: &Option<Victim>| {
-            victim.as_ref().is_some_and(|victim| *victim.entry() == entry)
-        };
-        if victims.iter().any(known)
+        let known = |place: &Place| place.victim().is_some_and(|victim| *victim.entry() == entry);
+        if places.iter().any(known)
             || plan.class.is_some_and(|class| class != device.class.as_str())
         {
             continue;
         }
-        let Some(place) = victims.iter_mut().find(|victim| victim.is_none()) else { break };
+        let free = |place: &&mut Place| place.victim().is_none();
+        let Some(place) = places.iter_mut().find(free) else { break };
         match Victim::open(devices, noxs, &MEMORY, entry) {
             Ok(victim) => {
                 say(console, format_args!("takes {} {}\n", device.class, device.id));
-                *place = Some(victim);
+                *place = Place::Taken(victim);
             }
             Err(error) => say(console, format_args!("{} {}: {error}\n", device.class, device.id)),
         }
     }
-    victims.iter().flatten().count()
+    places.iter().filter_map(Place::victim).count()
 }
 
 /// Keys that are being written for ever.

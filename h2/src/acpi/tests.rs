@@ -124,13 +124,19 @@ mod properties {
             for pair in map.windows(2) {
                 prop_assert!(pair[0].address + pair[0].size <= pair[1].address);
             }
-            prop_assert!(map.iter().all(|range| range.address % PAGE_SIZE == 0 && range.size % PAGE_SIZE == 0 && range.size > 0));
-            let ram: u64 = map.iter().filter(|range| range.kind == MemoryKind::Ram).map(|range| range.size).sum();
+            let whole = |bytes: u64| bytes.is_multiple_of(PAGE_SIZE);
+            prop_assert!(map.iter().all(|range| whole(range.address) && whole(range.size)));
+            prop_assert!(map.iter().all(|range| range.size > 0));
+            let ram = map.iter().filter(|range| range.kind == MemoryKind::Ram);
+            let ram: u64 = ram.map(|range| range.size).sum();
             prop_assert_eq!(KiB::new(ram / 1024 + if low { 4 } else { 0 }), kib);
             for module in acpi.modules() {
                 let end = module.address + module.bytes.len() as u64;
-                let inside = |range: &MemoryRange| range.address <= module.address && end <= range.address + range.size;
-                prop_assert!(map.iter().any(|range| range.kind == MemoryKind::Acpi && inside(range)));
+                let inside = |range: &MemoryRange| {
+                    range.address <= module.address && end <= range.address + range.size
+                };
+                let of_acpi = |range: &MemoryRange| range.kind == MemoryKind::Acpi;
+                prop_assert!(map.iter().any(|range| of_acpi(range) && inside(range)));
             }
         }
 

@@ -32,7 +32,8 @@ macro_rules! choice {
             }
 
             pub(super) fn right() -> String {
-                let words: Vec<String> = Self::ALL.iter().map(|choice| format!("\"{choice}\"")).collect();
+                let quoted = |choice: &Self| format!("\"{choice}\"");
+                let words: Vec<String> = Self::ALL.iter().map(quoted).collect();
                 words.join(" or ")
             }
         }
@@ -51,7 +52,9 @@ macro_rules! choice {
                     .iter()
                     .copied()
                     .find(|choice| choice.as_str() == word)
-                    .ok_or_else(|| ValueError::not(format_args!("{word:?}"), Self::NOUN, Self::right()))
+                    .ok_or_else(|| {
+                        ValueError::not(format_args!("{word:?}"), Self::NOUN, Self::right())
+                    })
             }
         }
 
@@ -68,7 +71,8 @@ choice! {
     GuestType, "a guest type" {
         /// Paravirtual: the guest's kernel manages its page tables through hypercalls.
         Pv = "pv",
-        /// PVH: hardware virtualisation without an emulated machine, started at the kernel's PVH entry point.
+        /// PVH: hardware virtualisation without an emulated machine, started at the kernel's PVH
+        /// entry point.
         Pvh = "pvh",
     }
 }
@@ -88,7 +92,8 @@ choice! {
 choice! {
     /// How a guest sees the time stamp counter: `tsc_mode` of xl.
     TscMode, "a TSC mode" {
-        /// Native where the host's counter is reliable, emulated otherwise (mode 0 of `XEN_DOMCTL_settscinfo`).
+        /// Native where the host's counter is reliable, emulated otherwise (mode 0 of
+        /// `XEN_DOMCTL_settscinfo`).
         Default = "default",
         /// Reads of the counter always trap into Xen (mode 1).
         AlwaysEmulate = "always_emulate",

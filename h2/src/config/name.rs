@@ -107,7 +107,8 @@ mod tests {
     fn says_what_is_wrong() {
         assert_eq!(
             GuestName::new("12").map_err(|error| error.to_string()),
-            Err("\"12\" is not a guest's name: it reads as a domain id; give 1 to 64 bytes that are not a number and \
+            Err("\"12\" is not a guest's name: it reads as a domain id; give 1 to 64 bytes that \
+                 are not a number and \
                  hold no / and no control character"
                 .to_owned())
         );

@@ -56,10 +56,13 @@ fn the_full_example_of_the_original() {
 fn all_new_keys() {
     let config = with(
         r#""type": "pvh", "maxmem": 32, "vcpus": 3, "uuid": "6b7a3f52-96d5-4c6e-9d0a-3a2b0c1d4e5f",
-        "on_poweroff": "preserve", "on_reboot": "destroy", "on_crash": "restart", "cpu_weight": 512, "cpu_cap": 50,
-        "max_grant_frames": 4, "max_event_channels": 127, "tsc_mode": "native", "paused": true, "xen": {"pvh": true},
+        "on_poweroff": "preserve", "on_reboot": "destroy", "on_crash": "restart",
+        "cpu_weight": 512, "cpu_cap": 50,
+        "max_grant_frames": 4, "max_event_channels": 127, "tsc_mode": "native",
+        "paused": true, "xen": {"pvh": true},
         "vifs": [{"script": "vif-min", "rate": "10Mb/s", "backend": 3}],
-        "vbds": [{"target": "/dev/vda", "type": "phy", "vdev": "xvdb1", "access": "r", "format": "raw", "backend": 4}]"#,
+        "vbds": [{"target": "/dev/vda", "type": "phy", "vdev": "xvdb1", "access": "r",
+                  "format": "raw", "backend": 4}]"#,
     )
     .unwrap();
     assert_eq!(config.guest_type, GuestType::Pvh);
@@ -87,12 +90,14 @@ fn messages_name_file_line_key_value_and_what_is_right() {
         (r#""memroy": 3"#, "g.json:2: unknown key `memroy`; did you mean `memory`?"),
         (
             r#""vifs": [{}, {"model": "e1000"}]"#,
-            "g.json:2: unknown key `vifs[1].model`; the keys here are ip, mac, bridge, script, rate, backend",
+            "g.json:2: unknown key `vifs[1].model`; the keys here are ip, mac, bridge, script, \
+             rate, backend",
         ),
         (r#""memory": 3"#, "g.json:2: key `memory` was given before, in line 1; leave one of them"),
         (
             "\"vifs\": [\n{},\n{\"bridge\": \"b\",\n\"mac\": \"zz\"}]",
-            "g.json:5: key `vifs[1].mac`: \"zz\" is not a MAC address; give six pairs of hexadecimal digits of one \
+            "g.json:5: key `vifs[1].mac`: \"zz\" is not a MAC address; give six pairs of \
+             hexadecimal digits of one \
              station, as in 00:16:3e:12:34:56",
         ),
         (r#""vcpus": 0"#, "g.json:2: key `vcpus`: 0 is not a number of vcpus; give 1 to 128"),
@@ -101,7 +106,8 @@ fn messages_name_file_line_key_value_and_what_is_right() {
         (r#""vcpus": {}"#, "g.json:2: key `vcpus.count` is missing; give 1 to 128"),
         (
             r#""vcpus": {"count": 1, "cpumap": [[], [1]]}"#,
-            "g.json:2: key `vcpus.cpumap`: 2 rows are too many for 1 vcpus; give one list of CPUs for each vcpu, or fewer",
+            "g.json:2: key `vcpus.cpumap`: 2 rows are too many for 1 vcpus; give one list of CPUs \
+             for each vcpu, or fewer",
         ),
         (
             r#""vcpus": {"count": 1, "cpumap": [[4096]]}"#,
@@ -109,11 +115,13 @@ fn messages_name_file_line_key_value_and_what_is_right() {
         ),
         (
             r#""maxmem": 15"#,
-            "g.json:2: key `maxmem`: 15 MiB is less than the `memory` of 16 MiB; give as much or more",
+            "g.json:2: key `maxmem`: 15 MiB is less than the `memory` of 16 MiB; give as much or \
+             more",
         ),
         (
             r#""address_size": 32"#,
-            "g.json:2: key `address_size`: 32-bit PV guests are not supported; give 64, or leave it out",
+            "g.json:2: key `address_size`: 32-bit PV guests are not supported; give 64, or leave \
+             it out",
         ),
         (
             r#""address_size": 48"#,
@@ -125,7 +133,8 @@ fn messages_name_file_line_key_value_and_what_is_right() {
         ),
         (
             r#""type": "pv", "xen": {"pvh": true}"#,
-            "g.json:2: key `xen.pvh`: it says \"pvh\" where `type` says \"pv\"; leave `xen.pvh` out",
+            "g.json:2: key `xen.pvh`: it says \"pvh\" where `type` says \"pv\"; leave `xen.pvh` \
+             out",
         ),
         (r#""paused": 1"#, "g.json:2: key `paused`: 1 is not a truth value; give true or false"),
         (
@@ -134,7 +143,8 @@ fn messages_name_file_line_key_value_and_what_is_right() {
         ),
         (
             r#""cmdline": "a\u0000b""#,
-            "g.json:2: key `cmdline`: '\\0' cannot be part of a command line; give one line of text",
+            "g.json:2: key `cmdline`: '\\0' cannot be part of a command line; give one line of \
+             text",
         ),
         (
             r#""cmdline": null"#,
@@ -146,11 +156,13 @@ fn messages_name_file_line_key_value_and_what_is_right() {
         ),
         (
             "\"vifs\": [{\"mac\": \"0:16:3e:0:0:1\"},\n {\"mac\": \"00:16:3e:00:00:01\"}]",
-            "g.json:3: key `vifs[1].mac`: 00:16:3e:00:00:01 is the address of `vifs[0]` too; give each its own, or none",
+            "g.json:3: key `vifs[1].mac`: 00:16:3e:00:00:01 is the address of `vifs[0]` too; give \
+             each its own, or none",
         ),
         (
             r#""vbds": [{"target": "/d", "type": "file", "access": "w"}]"#,
-            "g.json:2: key `vbds[0].vdev` is missing; give xvdLETTERS[PARTITION] or dNUMBERpPARTITION, as in xvda or \
+            "g.json:2: key `vbds[0].vdev` is missing; give xvdLETTERS[PARTITION] or \
+             dNUMBERpPARTITION, as in xvda or \
              xvdb1 (hda to hdd and sda to sdp work too)",
         ),
         // The original's message for a wrong type said 'access'.
@@ -159,13 +171,16 @@ fn messages_name_file_line_key_value_and_what_is_right() {
             "g.json:2: key `vbds[0].type`: \"tap\" is not a disk type; give \"phy\" or \"file\"",
         ),
         (
-            "\"vbds\": [{\"target\": \"/d\", \"type\": \"phy\", \"vdev\": \"d0p0\", \"access\": \"w\"},\n\
+            "\"vbds\": [{\"target\": \"/d\", \"type\": \"phy\", \"vdev\": \"d0p0\", \"access\": \
+             \"w\"},\n\
              {\"target\": \"/e\", \"type\": \"phy\", \"vdev\": \"xvda\", \"access\": \"w\"}]",
-            "g.json:3: key `vbds[1].vdev`: \"xvda\" is the disk of `vbds[0]` too; give each its own",
+            "g.json:3: key `vbds[1].vdev`: \"xvda\" is the disk of `vbds[0]` too; give each its \
+             own",
         ),
         (
             r#""uuid": "00000000-0000-0000-0000-000000000000""#,
-            "g.json:2: key `uuid`: \"00000000-0000-0000-0000-000000000000\" is not a UUID; give 32 hexadecimal digits, \
+            "g.json:2: key `uuid`: \"00000000-0000-0000-0000-000000000000\" is not a UUID; give \
+             32 hexadecimal digits, \
              not all zero, as in 6b7a3f52-96d5-4c6e-9d0a-3a2b0c1d4e5f",
         ),
         (
@@ -174,7 +189,8 @@ fn messages_name_file_line_key_value_and_what_is_right() {
         ),
         (
             r#""vcpus": 2,"#,
-            "g.json:2: not JSON: expected a key in quotation marks; is there a comma too many? (column 13)",
+            "g.json:2: not JSON: expected a key in quotation marks; is there a comma too many? \
+             (column 13)",
         ),
         (r#""vcpus": 2 "paused": true"#, "g.json:2: not JSON: expected `,` or `}` (column 12)"),
     ];
@@ -224,13 +240,15 @@ fn what_is_not_an_object() {
         ("", "g.json:1: not JSON: it is empty (column 1)"),
         (
             "\n[]",
-            "g.json:2: key `(all of it)`: a list is not a guest configuration; give an object, { \"name\": ... }",
+            "g.json:2: key `(all of it)`: a list is not a guest configuration; give an object, { \
+             \"name\": ... }",
         ),
         ("{\n\"name\": ", "g.json:2: not JSON: EOF while parsing a value (column 8)"),
         ("\n{}\nx", "g.json:3: not JSON: trailing characters (column 1)"),
         (
             "\n\n{}",
-            "g.json:3: key `name` is missing; give 1 to 64 bytes that are not a number and hold no / and no control \
+            "g.json:3: key `name` is missing; give 1 to 64 bytes that are not a number and hold \
+             no / and no control \
              character",
         ),
         ("\n{\"\\ud800\": 1}", "g.json:2: not JSON: unexpected end of hex escape (column 9)"),
@@ -272,7 +290,8 @@ fn command_lines_are_bounded_by_type() {
     assert!(line(1023, "pv").is_ok());
     assert_eq!(
         line(1024, "pv").unwrap_err().to_string(),
-        "g.json:2: key `cmdline`: 1024 bytes are too long; a pv guest's command line has at most 1023"
+        "g.json:2: key `cmdline`: 1024 bytes are too long; a pv guest's command line has at most \
+         1023"
     );
     assert!(line(1024, "pvh").is_ok());
     assert!(line(4096, "pvh").is_err());
@@ -365,9 +384,8 @@ fn files() {
     assert!(matches!(GuestConfig::from_file(&file), Err(ConfigError::TooLarge { .. })));
     assert!(matches!(GuestConfig::from_file(folder.path()), Err(ConfigError::Read { .. })));
     let missing = GuestConfig::from_file(folder.path().join("no.json")).unwrap_err();
-    assert!(
-        matches!(&missing, ConfigError::Read { source, .. } if source.kind() == std::io::ErrorKind::NotFound)
-    );
+    assert!(matches!(&missing, ConfigError::Read { source, .. }
+            if source.kind() == std::io::ErrorKind::NotFound));
 }
 
 #[test]
@@ -440,10 +458,13 @@ mod properties {
             vdevs in prop::collection::btree_set("xvd[a-z]", 0..4),
             paused: bool,
         ) {
-            let mut config = GuestConfig::new(GuestName::new(name).unwrap(), kernel, MiB::new(memory));
-            config.maxmem = more.and_then(|more| (memory + more <= 16_777_216).then(|| MiB::new(memory + more)));
+            let name = GuestName::new(name).unwrap();
+            let mut config = GuestConfig::new(name, kernel, MiB::new(memory));
+            let most = more.map(|more| memory + more).filter(|most| *most <= 16_777_216);
+            config.maxmem = most.map(MiB::new);
             let rows = if count > 1 { rows } else { Vec::new() };
-            config.vcpus = Vcpus::pinned(count, rows.into_iter().map(|row| CpuSet::new(row).unwrap()).collect()).unwrap();
+            let rows = rows.into_iter().map(|row| CpuSet::new(row).unwrap());
+            config.vcpus = Vcpus::pinned(count, rows.collect()).unwrap();
             config.cmdline = cmdline;
             config.paused = paused;
             config.vifs = vec![Vif { rate: "1MB/s".parse().ok(), ..Vif::default() }; 2];

@@ -87,7 +87,8 @@ impl Vcpus {
         limits::VCPUS.check(u64::from(count))?;
         if u64::try_from(affinity.len()).unwrap_or(u64::MAX) > u64::from(count) {
             return Err(ValueError::new(format!(
-                "{} rows are too many for {count} vcpus; give one list of CPUs for each vcpu, or fewer",
+                "{} rows are too many for {count} vcpus; give one list of CPUs for each vcpu, or \
+                 fewer",
                 affinity.len()
             )));
         }

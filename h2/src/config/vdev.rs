@@ -21,7 +21,8 @@ pub struct Vdev {
 
 impl Vdev {
     pub(super) const NOUN: &'static str = "a disk name";
-    pub(super) const RIGHT: &'static str = "xvdLETTERS[PARTITION] or dNUMBERpPARTITION, as in xvda or xvdb1 (hda to hdd and sda to sdp work too)";
+    pub(super) const RIGHT: &'static str = "xvdLETTERS[PARTITION] or dNUMBERpPARTITION, as in \
+                                            xvda or xvdb1 (hda to hdd and sda to sdp work too)";
 
     /// The disk with this number, under the name that most guests give it. `None` if no name stands
     /// for the number.

@@ -65,7 +65,8 @@ fn bridge_problem(bridge: &Interface) -> Option<String> {
         Some(format!("{bridge} is no bridge but another network interface"))
     } else {
         Some(format!(
-            "this host has no bridge {bridge}; make it (ip link add {bridge} type bridge) or name another"
+            "this host has no bridge {bridge}; make it (ip link add {bridge} type bridge) or name \
+             another"
         ))
     }
 }

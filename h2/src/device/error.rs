@@ -56,7 +56,10 @@ pub enum DeviceError {
         reason: String,
     },
     /// The backend's driver or the hotplug agent has not answered in time.
-    #[error("{device} of domain {domain} was not ready within {} s: {missing}", timeout.as_secs_f32())]
+    #[error(
+        "{device} of domain {domain} was not ready within {} s: {missing}",
+        timeout.as_secs_f32()
+    )]
     NotReady {
         /// The guest.
         domain: DomId,
@@ -78,7 +81,10 @@ pub enum DeviceError {
         timeout: Duration,
     },
     /// The guest was asked to let go of it and has not in time. The device stays.
-    #[error("domain {domain} has not let go of {device} within {} s; it can be taken away by force", timeout.as_secs_f32())]
+    #[error(
+        "domain {domain} has not let go of {device} within {} s; it can be taken away by force",
+        timeout.as_secs_f32()
+    )]
     NotReleased {
         /// The guest.
         domain: DomId,

@@ -89,7 +89,8 @@ impl Missing {
             (Self::Driver, true) => {
                 let driver = device.class.driver();
                 format!(
-                    "the kernel's backend driver has not taken it; is {driver} loaded (modprobe {driver})?"
+                    "the kernel's backend driver has not taken it; is {driver} loaded (modprobe \
+                     {driver})?"
                 )
             }
             (Self::Driver, false) => {
@@ -101,7 +102,8 @@ impl Missing {
             }
             (Self::Agent, false) => {
                 format!(
-                    "the hotplug agent of domain {backend} has not answered; does xendevd or xl devd run there?"
+                    "the hotplug agent of domain {backend} has not answered; does xendevd or xl \
+                     devd run there?"
                 )
             }
         }

@@ -144,7 +144,8 @@ pub enum ImageProblem {
     Damaged(Compression, io::Error),
     /// It is compressed in a way that we cannot undo.
     #[error(
-        "it is compressed with {0}, which is not supported; gzip, xz, zstd, lz4 (legacy) and lzma are"
+        "it is compressed with {0}, which is not supported; gzip, xz, zstd, lz4 (legacy) and lzma \
+         are"
     )]
     UnsupportedCompression(&'static str),
     /// It becomes larger than an image can be.

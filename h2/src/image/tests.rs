@@ -137,23 +137,28 @@ fn what_is_no_kernel() {
         ),
         (
             b"070701000".to_vec(),
-            "kernel /k: it is no ELF image and no Linux bzImage; it looks like a cpio archive, as a ramdisk is",
+            "kernel /k: it is no ELF image and no Linux bzImage; it looks like a cpio archive, as \
+             a ramdisk is",
         ),
         (
             vec![1, 2, 3],
-            "kernel /k: it is no ELF image and no Linux bzImage; it looks like unknown data that starts with 01 02 03",
+            "kernel /k: it is no ELF image and no Linux bzImage; it looks like unknown data that \
+             starts with 01 02 03",
         ),
         (
             b"BZh91AY".to_vec(),
-            "kernel /k: it is compressed with bzip2, which is not supported; gzip, xz, zstd, lz4 (legacy) and lzma are",
+            "kernel /k: it is compressed with bzip2, which is not supported; gzip, xz, zstd, lz4 \
+             (legacy) and lzma are",
         ),
         (
             bzimage(&[0x89, b'L', b'Z', b'O']),
-            "kernel /k: it is compressed with lzo, which is not supported; gzip, xz, zstd, lz4 (legacy) and lzma are",
+            "kernel /k: it is compressed with lzo, which is not supported; gzip, xz, zstd, lz4 \
+             (legacy) and lzma are",
         ),
         (
             compressed(&tar).remove(0).1,
-            "kernel /k: it holds no ELF image but, compressed with gzip, what looks like a tar archive",
+            "kernel /k: it holds no ELF image but, compressed with gzip, what looks like a tar \
+             archive",
         ),
         (
             b"\x7fELF".to_vec(),
@@ -200,7 +205,8 @@ fn what_is_the_wrong_elf() {
         ),
         (
             Elf::pv().with(6, b"NetBSD\0").without(8),
-            "it is no PV kernel: its Xen notes name neither the loader \"generic\" nor the system \"linux\"",
+            "it is no PV kernel: its Xen notes name neither the loader \"generic\" nor the system \
+             \"linux\"",
         ),
         (
             Elf::pv().with(5, b"xen-4.0\0"),
@@ -213,7 +219,8 @@ fn what_is_the_wrong_elf() {
         ),
         (
             Elf::pv().with(1, &[0; 8]),
-            "its pv entry point 0x0 is outside of what is loaded, 0xffffffff80100000 to 0xffffffff80103000",
+            "its pv entry point 0x0 is outside of what is loaded, 0xffffffff80100000 to \
+             0xffffffff80103000",
         ),
     ];
     for (elf, expected) in table {
@@ -231,7 +238,11 @@ fn what_is_cut_off_says_by_how_much() {
     for length in [8, 32, 63, 64, 0x800, 0x1fff, 0x2010, bytes.len() - 1] {
         let error = open(&bytes[..length], GuestType::Pv).unwrap_err();
         assert!(
-            matches!(error.problem, ImageProblem::Truncated { expected, actual } if actual == length as u64 && expected > actual),
+            matches!(
+                error.problem,
+                ImageProblem::Truncated { expected, actual }
+                    if actual == length as u64 && expected > actual
+            ),
             "{length}: {error}"
         );
     }
@@ -323,7 +334,10 @@ mod properties {
 
     proptest! {
         #[test]
-        fn no_bytes_are_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..600), kind in kinds()) {
+        fn no_bytes_are_a_panic(
+            bytes in prop::collection::vec(any::<u8>(), 0..600),
+            kind in kinds(),
+        ) {
             let _ = open(bytes, kind);
         }
 
@@ -339,7 +353,11 @@ mod properties {
             let mut bytes = elf.build();
             // The filling between 0x100 and 0x2000 is of no interest, the headers are.
             for (count, (at, value)) in changes.into_iter().enumerate() {
-                let at = if count < in_headers { at.index(0xc0) } else { 0x2000 + at.index(bytes.len() - 0x2000) };
+                let behind = 0x2000;
+                let at = match count < in_headers {
+                    true => at.index(0xc0),
+                    false => behind + at.index(bytes.len() - behind),
+                };
                 bytes[at] = value;
             }
             if let Some(cut) = cut {
@@ -369,7 +387,10 @@ mod properties {
         }
 
         #[test]
-        fn no_notes_are_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), sizes in any::<[u8; 3]>()) {
+        fn no_notes_are_a_panic(
+            bytes in prop::collection::vec(any::<u8>(), 0..200),
+            sizes in any::<[u8; 3]>(),
+        ) {
             let mut data = note(b"Xen\0", u32::from(sizes[2] % 20), &bytes);
             data[0] = sizes[0];
             data[4] = sizes[1];

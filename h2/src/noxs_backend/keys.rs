@@ -1,18 +1,41 @@
 //! The key/value strings of one end of a device, or of the host alone.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io;
 
 use noxs::keys::{ENTRY_HEADER, KeyList, PRIVATE_MAX, is_key, is_value};
 use serde::Serialize;
 
 /// Keys with their values, in the order of the keys. What is not UTF-8 in a value is replaced,
-/// since a guest may have written it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+/// since a guest may have written it. [`RANDOM_SEED`](Self::RANDOM_SEED)'s value is not in the
+/// `Debug` form.
+#[derive(Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Keys(BTreeMap<String, String>);
 
+/// Stands for a value that is nobody's to see.
+const HIDDEN: &str = "(hidden)";
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.clone().without_secrets().iter()).finish()
+    }
+}
+
 impl Keys {
+    /// The key of `sysctl` whose value only the guest and its host know (docs/noxs-abi.md, part 4).
+    pub const RANDOM_SEED: &str = "random-seed";
+
+    /// The same for people: values that are secrets are left out, their keys stay.
+    #[must_use]
+    pub fn without_secrets(mut self) -> Self {
+        if let Some(value) = self.0.get_mut(Self::RANDOM_SEED) {
+            HIDDEN.clone_into(value);
+        }
+        self
+    }
+
     /// No keys.
     #[must_use]
     pub fn new() -> Self {
@@ -111,6 +134,14 @@ mod tests {
         assert_eq!(Keys::decode(reference.as_bytes()).unwrap(), keys);
         assert_eq!(keys.get("bridge"), Some("xenbr0"));
         assert!(Keys::new().encode().unwrap().is_empty());
+    }
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let keys = Keys::from_iter([("name", "web"), ("random-seed", "00ff")]);
+        assert_eq!(keys.get("random-seed"), Some("00ff"));
+        assert_eq!(format!("{keys:?}"), r#"{"name": "web", "random-seed": "(hidden)"}"#);
+        assert_eq!(keys.without_secrets().get("random-seed"), Some("(hidden)"));
     }
 
     #[test]

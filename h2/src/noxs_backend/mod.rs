@@ -161,8 +161,8 @@ impl Backend {
     /// the device before it is in its device page.
     ///
     /// # Errors
-    /// [`NoxsError`]: `EEXIST` if there is such a device, `EINVAL` for keys that cannot be, `ENOSPC` for too many, `ENODEV` without a driver for the
-    /// class.
+    /// [`NoxsError`]: `EEXIST` if there is such a device, `EINVAL` for keys that cannot be,
+    /// `ENOSPC` for too many, `ENODEV` without a driver for the class.
     pub fn create(
         &self,
         name: Name,
@@ -177,7 +177,9 @@ impl Backend {
     /// for the driver (`NOXS_IOC_DESTROY`).
     ///
     /// # Errors
-    /// [`NoxsError`]: `ETIMEDOUT` if the frontend has not closed; the device stays. `EINTR` if a signal came meanwhile.
+    /// [`NoxsError`]: `ETIMEDOUT` if the frontend has not closed: the device stays, and stays
+    /// asked, Closing and with `online` 0; nothing takes that back. `EINTR` if a signal came
+    /// meanwhile.
     pub fn destroy(&self, name: Name, timeout: Duration, force: bool) -> Result<bool, NoxsError> {
         Ok(there(self.run("remove", name, |node| node.destroy(name, timeout, force)))?.is_some())
     }
@@ -186,8 +188,8 @@ impl Backend {
     /// (`NOXS_IOC_SET_KEYS`).
     ///
     /// # Errors
-    /// [`NoxsError`]: `ENOENT` if there is no such device, `EINVAL` for a key or value that cannot be, `ENOSPC` if the region is full: then nothing
-    /// is changed.
+    /// [`NoxsError`]: `ENOENT` if there is no such device, `EINVAL` for a key or value that cannot
+    /// be, `ENOSPC` if the region is full: then nothing is changed.
     pub fn set_keys<K: AsRef<str>, V: AsRef<str>>(
         &self,
         name: Name,

@@ -1,5 +1,6 @@
 //! All that there is of a guest's devices on the NoXS plane, for people: the device page as the
-//! hypervisor has it, and of each control page what the kernel has published and taken from it.
+//! hypervisor has it, and of each control page what the kernel has published and taken from it,
+//! without secrets.
 
 use serde::Serialize;
 
@@ -122,14 +123,14 @@ impl Noxs<'_> {
             backend: ours.map(|reading| NoxsDumpEnd {
                 state: reading.backend_state,
                 generation: reading.backend_generation,
-                keys: reading.keys,
+                keys: reading.keys.without_secrets(),
             }),
             frontend: theirs.map(|reading| NoxsDumpEnd {
                 state: reading.frontend_state,
                 generation: reading.frontend_generation,
-                keys: reading.keys,
+                keys: reading.keys.without_secrets(),
             }),
-            private: private.map(|reading| reading.keys),
+            private: private.map(|reading| reading.keys.without_secrets()),
         })
     }
 }

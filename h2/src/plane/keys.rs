@@ -4,15 +4,17 @@
 use crate::config::{Access, Vbd, Vif};
 use crate::device::{DeviceConfig, NewDevice};
 use crate::noxs_backend::Keys;
+use crate::random_seed::RandomSeed;
 use crate::store::nodes::GuestNodes;
 
 /// The script of an interface without one. netback wants the key to be there; the agent takes this
 /// for its own work.
 const NO_SCRIPT: &str = "xendevd";
 
-/// A guest's sysctl: its memory target in KiB, and who it is.
-pub(super) fn sysctl(guest: &GuestNodes<'_>) -> Keys {
+/// A guest's sysctl: its memory target in KiB, who it is, and its randomness.
+pub(super) fn sysctl(guest: &GuestNodes<'_>, seed: &RandomSeed) -> Keys {
     let mut keys = Keys::new();
+    keys.set(RandomSeed::NAME, seed.to_hex());
     keys.set("target", guest.memory.get().to_string());
     keys.set("domid", guest.domain.to_string()).set("name", guest.name);
     keys
@@ -85,7 +87,8 @@ mod tests {
     #[test]
     fn an_interface() {
         let found = keys(
-            r#""vifs": [{"mac": "00:16:3e:00:00:01", "bridge": "xenbr0", "ip": "10.0.0.1", "rate": "10Mb/s"},
+            r#""vifs": [{"mac": "00:16:3e:00:00:01", "bridge": "xenbr0", "ip": "10.0.0.1",
+                          "rate": "10Mb/s"},
                         {"mac": "00:16:3e:00:00:02", "script": "/etc/xen/scripts/vif-nat"}]"#,
         );
         assert_eq!(found[0].0, ["handle=0", "mac=00:16:3e:00:00:01"]);

@@ -37,6 +37,7 @@ use crate::device::{self, NewDevice};
 use crate::error::{CreateError, Error, OpenError, StoreError};
 use crate::id::DomId;
 use crate::inner::Inner;
+use crate::random_seed::RandomSeed;
 use crate::seam::{RingFrames, Rings};
 use crate::store::Store;
 use crate::store::nodes::{self, GuestNodes};
@@ -74,14 +75,15 @@ impl Control<'_> {
     pub(crate) fn prepare(
         &self,
         guest: &GuestNodes<'_>,
+        seed: &RandomSeed,
         devices: &[NewDevice],
     ) -> Result<(), CreateError> {
         match self {
             Self::Xenstore(store) => {
-                nodes::write(store, guest)?;
+                nodes::write(store, guest, seed)?;
                 Ok(device::write(store, guest.kind, devices)?)
             }
-            Self::Noxs(noxs) => noxs.make_all(guest, devices),
+            Self::Noxs(noxs) => noxs.make_all(guest, seed, devices),
         }
     }
 

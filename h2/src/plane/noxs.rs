@@ -19,6 +19,7 @@ use crate::error::{CallError, CreateError, OpenError};
 use crate::id::DomId;
 use crate::inner::Inner;
 use crate::noxs_backend::{Backend, Keys, Name, NoxsError};
+use crate::random_seed::RandomSeed;
 use crate::seam::NoxsDevice;
 use crate::store::nodes::GuestNodes;
 
@@ -76,7 +77,7 @@ impl<'a> Noxs<'a> {
         }
         // One slot is sysctl's.
         match devices.get(SLOTS - 1) {
-            Some(device) => Err(unusable(device, "a guest has 125 devices at most").into()),
+            Some(device) => Err(too_many(device.id).into()),
             None => Ok(()),
         }
     }
@@ -85,10 +86,11 @@ impl<'a> Noxs<'a> {
     pub(crate) fn make_all(
         &self,
         guest: &GuestNodes<'_>,
+        seed: &RandomSeed,
         devices: &[NewDevice],
     ) -> Result<(), CreateError> {
         let name = sysctl(guest.domain);
-        let keys = keys::sysctl(guest);
+        let keys = keys::sysctl(guest, seed);
         match self.make::<CreateError>(name, &keys, &Keys::new()) {
             // Of an earlier domain of that id, which somebody has destroyed and not its devices.
             // This one has none yet.
@@ -105,7 +107,7 @@ impl<'a> Noxs<'a> {
     /// Makes one device.
     pub(super) fn make_device<E>(&self, guest: DomId, device: &NewDevice) -> Result<(), E>
     where
-        E: From<NoxsError> + From<CallError> + From<OpenError>,
+        E: From<NoxsError> + From<CallError> + From<OpenError> + From<DeviceError>,
     {
         let (page, private) = keys::of_device(device);
         self.make(name_of(guest, device.id), &page, &private)
@@ -113,7 +115,7 @@ impl<'a> Noxs<'a> {
 
     fn make<E>(&self, name: Name, keys: &Keys, private: &Keys) -> Result<(), E>
     where
-        E: From<NoxsError> + From<CallError> + From<OpenError>,
+        E: From<NoxsError> + From<CallError> + From<OpenError> + From<DeviceError>,
     {
         let (grant, port) = self.backend.create(name, keys, private)?;
         let device =
@@ -122,6 +124,10 @@ impl<'a> Noxs<'a> {
             Err(error) if error.is(libc::ENOSYS) || error.is(libc::EOPNOTSUPP) => {
                 Err(no_noxs(self.inner).into())
             }
+            Err(error) if error.is(libc::ENOSPC) => match device_of(name) {
+                Some(device) => Err(too_many(device).into()),
+                None => Err(error.into()),
+            },
             result => Ok(result?),
         }
     }
@@ -152,13 +158,19 @@ impl<'a> Noxs<'a> {
             // A second call does no more than wait.
             if self.backend.destroy(name, left, true)? && Instant::now() >= end {
                 log::warn!(
-                    "NoXS device {name} has not closed within {} s; it goes when its driver lets go",
+                    "NoXS device {name} has not closed within {} s; it goes when its driver lets \
+                     go",
                     LIMIT.as_secs_f32()
                 );
             }
         }
         Ok(())
     }
+}
+
+/// The device page is full.
+fn too_many(device: DeviceId) -> DeviceError {
+    DeviceError::Unusable { device, problem: "a guest has 125 devices at most".to_owned() }
 }
 
 fn no_noxs(inner: &Inner) -> OpenError {

@@ -44,6 +44,7 @@ pub(super) fn hvm_param(param: HvmParam) -> u32 {
     match param {
         HvmParam::TimerMode => sys::HVM_PARAM_TIMER_MODE,
         HvmParam::ConsoleFrame => sys::HVM_PARAM_CONSOLE_PFN,
+        HvmParam::TripleFaultReason => sys::HVM_PARAM_TRIPLE_FAULT_REASON,
     }
 }
 

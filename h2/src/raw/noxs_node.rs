@@ -44,9 +44,12 @@ unsafe trait Argument {
 
 macro_rules! arguments {
     ($($type:ident: $request:ident),*) => {$(
-        const _: () = assert!((ioctl::$request >> 16 & 0x3fff) as usize == size_of::<ioctl::$type>());
-        // SAFETY: structure and number belong together by docs/noxs-abi.md, part 7; the structures have integers alone. Addresses are
-        // filled in by this module, from slices that live until the call returns.
+        const _: () = assert!(
+            (ioctl::$request >> 16 & 0x3fff) as usize == size_of::<ioctl::$type>()
+        );
+        // SAFETY: structure and number belong together by docs/noxs-abi.md, part 7; the structures
+        // have integers alone. Addresses are filled in by this module, from slices that live until
+        // the call returns.
         unsafe impl Argument for ioctl::$type {
             const REQUEST: u32 = ioctl::$request;
         }
@@ -54,7 +57,8 @@ macro_rules! arguments {
 }
 
 arguments!(
-    Version: VERSION, Create: CREATE, Destroy: DESTROY, SetKeys: SET_KEYS, Read: READ, List: LIST, Watch: WATCH
+    Version: VERSION, Create: CREATE, Destroy: DESTROY, SetKeys: SET_KEYS, Read: READ,
+    List: LIST, Watch: WATCH
 );
 
 impl Node {

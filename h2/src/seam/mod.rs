@@ -109,6 +109,8 @@ pub enum HvmParam {
     TimerMode,
     /// The guest frame of the console ring.
     ConsoleFrame,
+    /// Why a domain counts as ended after a triple fault: `SHUTDOWN_*` of sched.h.
+    TripleFaultReason,
 }
 
 /// The operations of the hypervisor.
@@ -250,7 +252,8 @@ pub trait StoreCalls: fmt::Debug {
     fn mkdir(&self, path: &str) -> io::Result<()>;
     /// Removes a node and all below it; one that is not there is no failure (`XS_RM`).
     fn remove(&self, path: &str) -> io::Result<()>;
-    /// The names of a node's children (`XS_DIRECTORY`).
+    /// The names of a node's children (`XS_DIRECTORY`; `XS_DIRECTORY_PART` where they are more than
+    /// a message holds).
     fn directory(&self, path: &str) -> io::Result<Option<Vec<String>>>;
     /// Replaces a node's permissions (`XS_SET_PERMS`).
     fn set_permissions(&self, path: &str, permissions: &[NodePermission]) -> io::Result<()>;

@@ -77,6 +77,28 @@ impl Client {
         answer
     }
 
+    /// The names of more children than fit into one message, asked for part by part. If one comes
+    /// or goes meanwhile, all of it is asked for again.
+    fn long_directory(&self, path: &str) -> io::Result<Vec<u8>> {
+        let end = Instant::now() + self.limit.get();
+        let (mut names, mut known) = (Vec::new(), Vec::new());
+        while Instant::now() < end {
+            let offset = names.len().to_string();
+            let part = self.ask(Kind::DirectoryPart, &[&text(path)?, &text(&offset)?])?;
+            let part = wire::DirectoryPart::decode(&part)?;
+            if !names.is_empty() && part.generation != known {
+                names.clear();
+                continue;
+            }
+            known = part.generation.to_vec();
+            names.extend_from_slice(part.names);
+            if part.last {
+                return Ok(names);
+            }
+        }
+        Err(io::Error::new(io::ErrorKind::TimedOut, "the node's children change all the time"))
+    }
+
     fn next_number(&self) -> u32 {
         let request = self.next_request.get();
         self.next_request.set(request.wrapping_add(1).max(1));
@@ -157,7 +179,7 @@ impl Client {
 }
 
 fn kind(number: u32) -> io::Result<Kind> {
-    const ALL: [Kind; 12] = [
+    const ALL: [Kind; 13] = [
         Kind::Directory,
         Kind::Read,
         Kind::Watch,
@@ -170,6 +192,7 @@ fn kind(number: u32) -> io::Result<Kind> {
         Kind::WatchEvent,
         Kind::Error,
         Kind::IsIntroduced,
+        Kind::DirectoryPart,
     ];
     ALL.into_iter()
         .find(|kind| *kind as u32 == number)
@@ -247,8 +270,11 @@ impl StoreCalls for Client {
     }
 
     fn directory(&self, path: &str) -> io::Result<Option<Vec<String>>> {
-        let names = optional(self.ask(Kind::Directory, &[&text(path)?]))?;
-        Ok(names.map(|payload| wire::texts(&payload)))
+        let names = match self.ask(Kind::Directory, &[&text(path)?]) {
+            Err(error) if error.raw_os_error() == Some(libc::E2BIG) => self.long_directory(path),
+            names => names,
+        };
+        Ok(optional(names)?.map(|payload| wire::texts(&payload)))
     }
 
     fn set_permissions(&self, path: &str, permissions: &[NodePermission]) -> io::Result<()> {

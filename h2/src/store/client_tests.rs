@@ -60,6 +60,69 @@ fn errors_have_their_numbers_and_absence_is_none() {
     assert_eq!(client.write("/a", "1").unwrap_err().raw_os_error(), Some(libc::EACCES));
 }
 
+/// A daemon with a node of many children, which answers as xenstored 4.17 does
+/// (`send_directory_part`). When the third part is asked for, a child comes.
+fn many_children(mut daemon: UnixStream) {
+    let name = |number: u32| format!("{number}\0").into_bytes();
+    let mut children: Vec<u8> = (0..3000).flat_map(name).collect();
+    let mut generation = 7;
+    let (mut parts, mut changed) = (0, false);
+    // The client's end closes it: `take` panics in this thread alone.
+    loop {
+        let (kind, request, payload) = take(&mut daemon);
+        if kind == Kind::Directory as u32 {
+            answer(&mut daemon, Kind::Error, request, b"E2BIG\0");
+            continue;
+        }
+        assert_eq!(kind, Kind::DirectoryPart as u32);
+        parts += 1;
+        if parts == 3 && !changed {
+            (generation, changed) = (8, true);
+            children.extend(name(3000));
+        }
+        let texts = wire::texts(&payload);
+        assert_eq!(texts[0], "/a");
+        let offset: usize = texts[1].parse().unwrap();
+        let mut part = format!("{generation}\0").into_bytes();
+        let mut left = &children[offset.min(children.len())..];
+        while let Some(end) = left.iter().position(|&byte| byte == 0) {
+            if part.len() + end + 2 > wire::MAX_PAYLOAD {
+                break;
+            }
+            part.extend_from_slice(&left[..=end]);
+            left = &left[end + 1..];
+        }
+        if left.is_empty() {
+            part.push(0);
+        }
+        answer(&mut daemon, Kind::DirectoryPart, request, &part);
+    }
+}
+
+#[test]
+fn a_list_longer_than_a_message_comes_in_parts() {
+    let (client, daemon) = pair();
+    thread::spawn(move || many_children(daemon));
+    let names = client.directory("/a").unwrap().unwrap();
+    assert_eq!(names.len(), 3001);
+    assert!((0..).zip(&names).all(|(number, name): (u32, _)| *name == number.to_string()));
+}
+
+#[test]
+fn parts_of_lists() {
+    let part = |generation, names, last| wire::DirectoryPart { generation, names, last };
+    for (payload, expected) in [
+        (&b"7\0a\0b\0"[..], part(b"7", b"a\0b\0", false)),
+        (b"7\0a\0b\0\0", part(b"7", b"a\0b\0", true)),
+        (b"7\0\0", part(b"7", b"", true)),
+    ] {
+        assert_eq!(wire::DirectoryPart::decode(payload).unwrap(), expected);
+    }
+    for payload in [&b""[..], b"7", b"7\0", b"7\0a"] {
+        assert!(wire::DirectoryPart::decode(payload).is_err(), "{payload:?}");
+    }
+}
+
 #[test]
 fn permissions_are_letters() {
     let (client, mut daemon) = pair();

@@ -102,7 +102,8 @@ impl Store {
         self.run("remove", path, |calls| calls.remove(path))
     }
 
-    /// The names of a node's children, none if there is no such node (`XS_DIRECTORY`).
+    /// The names of a node's children, none if there is no such node (`XS_DIRECTORY`, or
+    /// `XS_DIRECTORY_PART` for a long list).
     ///
     /// # Errors
     /// As [`read`](Self::read).

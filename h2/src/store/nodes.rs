@@ -1,6 +1,7 @@
 //! The nodes of a guest. They are those that libxl 4.17 writes for the same guest, so that xl,
 //! xenconsoled, xentop and the guest's own drivers find what they expect; the permissions are
-//! libxl's, too.
+//! libxl's, too. One node is ours: `random-seed` in the guest's home, which the guest alone may
+//! read, and may not change.
 //!
 //! A node takes over its parent's permissions when it is made, so only the roots of a subtree and
 //! the nodes that the guest may write get permissions of their own.
@@ -13,6 +14,7 @@ use super::{Batch, Store};
 use crate::error::StoreError;
 use crate::id::{DomId, KiB, Port};
 use crate::info::DomainKind;
+use crate::random_seed::RandomSeed;
 use crate::seam::{NodePermission, RingFrames};
 
 /// What xenconsoled keeps of a guest's output in its own memory, in bytes: libxl's value.
@@ -93,7 +95,11 @@ fn start_time() -> String {
 }
 
 /// Writes all nodes that can be written before the guest is built.
-pub(crate) fn write(store: &Store, guest: &GuestNodes<'_>) -> Result<(), StoreError> {
+pub(crate) fn write(
+    store: &Store,
+    guest: &GuestNodes<'_>,
+    seed: &RandomSeed,
+) -> Result<(), StoreError> {
     let (home, vm, libxl) = (home(guest.domain), vm(guest.uuid), libxl(guest.domain));
     let mut batch = Batch::new();
     for (path, permissions) in [
@@ -114,6 +120,7 @@ pub(crate) fn write(store: &Store, guest: &GuestNodes<'_>) -> Result<(), StoreEr
         .write(format!("{home}/vm"), &vm)
         .write(format!("{home}/name"), guest.name)
         .write(format!("{home}/domid"), guest.domain.to_string())
+        .write(format!("{home}/{}", RandomSeed::NAME), seed.to_hex())
         .write(format!("{home}/memory/static-max"), guest.max_memory.get().to_string())
         .write(format!("{home}/memory/target"), guest.memory.get().to_string())
         .write(format!("{home}/memory/videoram"), "0");

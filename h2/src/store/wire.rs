@@ -20,6 +20,7 @@ pub(super) enum Kind {
     WatchEvent = 15,
     Error = 16,
     IsIntroduced = 17,
+    DirectoryPart = 20,
 }
 
 /// XENSTORE_PAYLOAD_MAX.
@@ -77,6 +78,35 @@ pub(super) fn texts(payload: &[u8]) -> Vec<String> {
         .split(|&byte| byte == 0)
         .map(|text| String::from_utf8_lossy(text).into_owned())
         .collect()
+}
+
+/// A part of the names of a node's children.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct DirectoryPart<'a> {
+    /// Another one when a child came or went.
+    pub(super) generation: &'a [u8],
+    /// Names, each with its NUL.
+    pub(super) names: &'a [u8],
+    /// There are no more.
+    pub(super) last: bool,
+}
+
+impl<'a> DirectoryPart<'a> {
+    /// Reads the answer of `XS_DIRECTORY_PART`: a number, names, and an empty name behind the last
+    /// one, each with a NUL.
+    pub(super) fn decode(payload: &'a [u8]) -> io::Result<Self> {
+        let mut split = payload.splitn(2, |&byte| byte == 0);
+        let (Some(generation), Some(rest)) = (split.next(), split.next()) else {
+            return Err(broken("a part of a list without a number".to_owned()));
+        };
+        let (names, last) = match rest {
+            [0] => (&rest[..0], true),
+            [names @ .., 0] if names.ends_with(b"\0") => (names, true),
+            [.., 0] => (rest, false),
+            _ => return Err(broken("a part of a list without an end".to_owned())),
+        };
+        Ok(Self { generation, names, last })
+    }
 }
 
 /// What xenstored answered instead of success: it sends the names of errno.h.

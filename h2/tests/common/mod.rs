@@ -117,7 +117,10 @@ pub(crate) fn config(folder: &Path, guest_type: GuestType, name: &str) -> GuestC
     });
     if guest_type == GuestType::Pv {
         config["vifs"] = serde_json::json!([{ "ip": "10.77.0.9", "rate": "10Mb/s" }]);
-        config["vbds"] = serde_json::json!([{ "target": folder.join("disk"), "type": "file", "vdev": "xvda", "access": "w" }]);
+        let target = folder.join("disk");
+        config["vbds"] = serde_json::json!([
+            { "target": target, "type": "file", "vdev": "xvda", "access": "w" }
+        ]);
     }
     if folder.join(NOXS).exists() {
         config["xen"] = serde_json::json!({ "dev_method": "noxs" });

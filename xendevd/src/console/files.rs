@@ -187,6 +187,7 @@ mod tests {
 
     /// /dev/full is a disk that is.
     #[test]
+    #[ignore = "needs root, to make a device node: the lab runs it"]
     fn a_full_disk_is_told_of_when_there_is_room_again() {
         let dir = tempfile::tempdir().unwrap();
         let mut files = Files::new(dir.path().to_owned());
@@ -196,17 +197,13 @@ mod tests {
             nix::sys::stat::Mode::S_IRWXU,
             nix::sys::stat::makedev(1, 7),
         )
-        .map_or_else(
-            |error| eprintln!("no device nodes here: {error}"),
-            |()| {
-                files.append("a", b"12345", 0);
-                files.append("a", b"12345", 1);
-                fs::remove_file(dir.path().join("a.log")).unwrap();
-                files.append("a", b"there", 0);
-                let text = fs::read_to_string(dir.path().join("a.log")).unwrap();
-                assert_eq!(text, "\r\n[xendevd: 11 bytes are missing here]\r\nthere");
-            },
-        );
+        .unwrap();
+        files.append("a", b"12345", 0);
+        files.append("a", b"12345", 1);
+        fs::remove_file(dir.path().join("a.log")).unwrap();
+        files.append("a", b"there", 0);
+        let text = fs::read_to_string(dir.path().join("a.log")).unwrap();
+        assert_eq!(text, "\r\n[xendevd: 11 bytes are missing here]\r\nthere");
     }
 
     #[test]
@@ -240,7 +237,8 @@ mod tests {
         #[test]
         fn a_name_stays_in_its_folder(name: String) {
             let file = file_name(&name);
-            prop_assert!(!file.contains('/') && !file.starts_with('.') && !file.is_empty() && file.len() <= MAX_NAME + 1);
+            prop_assert!(!file.contains('/') && !file.starts_with('.'));
+            prop_assert!(!file.is_empty() && file.len() <= MAX_NAME + 1);
         }
     }
 }

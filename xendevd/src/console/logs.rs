@@ -100,7 +100,8 @@ impl Logs {
         self.end();
         if self.ended.recv_timeout(STOP_LIMIT).is_err() {
             log::warn!(
-                "the disk takes too long: the end of what guests have printed is missing in their logs"
+                "the disk takes too long: the end of what guests have printed is missing in their \
+                 logs"
             );
         }
     }

@@ -55,7 +55,13 @@ mod tests {
         fn tokens_are_read_back(domain in 0..=DomId::MAX.get(), client: u32, other: u64) {
             let domain = DomId::new(domain).unwrap_or(DomId::DOM0);
             let tokens =
-                [Token::Wake, Token::Records, Token::Ring(domain), Token::Listener(domain), Token::Client(domain, client)];
+                [
+                    Token::Wake,
+                    Token::Records,
+                    Token::Ring(domain),
+                    Token::Listener(domain),
+                    Token::Client(domain, client),
+                ];
             for token in tokens {
                 prop_assert_eq!(Token::from(u64::from(token)), token);
             }

@@ -15,7 +15,11 @@ pub enum Refusal {
     #[error("there is no file {}", .0.display())]
     Missing(PathBuf),
     /// This daemon may not use it.
-    #[error("no permission to open {} for {}", path.display(), if *write { "writing" } else { "reading" })]
+    #[error(
+        "no permission to open {} for {}",
+        path.display(),
+        if *write { "writing" } else { "reading" }
+    )]
     Permission {
         /// The file.
         path: PathBuf,
@@ -56,7 +60,11 @@ pub enum Refusal {
     #[error("{} was replaced while it was opened", .0.display())]
     Replaced(PathBuf),
     /// It has not answered.
-    #[error("{} has not answered within {} s; is its disk or file server all right?", path.display(), limit.as_secs())]
+    #[error(
+        "{} has not answered within {} s; is its disk or file server all right?",
+        path.display(),
+        limit.as_secs()
+    )]
     Silent {
         /// The file.
         path: PathBuf,

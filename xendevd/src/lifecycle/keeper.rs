@@ -262,7 +262,8 @@ impl Keeper {
                         );
                     }
                     None => log::error!(
-                        "{name} could not be dealt with, and is not tried again until xendevd is reloaded: {text}"
+                        "{name} could not be dealt with, and is not tried again until xendevd is \
+                         reloaded: {text}"
                     ),
                 }
                 self.errors.insert(uuid, text);

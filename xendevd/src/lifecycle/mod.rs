@@ -113,7 +113,8 @@ impl Lifecycle {
         let _ = self.shared.wake.write(1);
         if self.ended.recv_timeout(STOP_LIMIT).is_err() {
             log::warn!(
-                "a guest is still being started or destroyed; what is not done is done at the next start"
+                "a guest is still being started or destroyed; what is not done is done at the \
+                 next start"
             );
         }
     }

@@ -265,7 +265,10 @@ mod tests {
         }
 
         #[test]
-        fn any_attributes_are_read_without_a_panic(rest: Vec<u8>, kind in prop_oneof![Just(2u16), Just(16u16)]) {
+        fn any_attributes_are_read_without_a_panic(
+            rest: Vec<u8>,
+            kind in prop_oneof![Just(2u16), Just(16u16)],
+        ) {
             let mut bytes = vec![0; 32];
             bytes[4..6].copy_from_slice(&kind.to_ne_bytes());
             bytes.extend(rest);

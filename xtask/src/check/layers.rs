@@ -22,6 +22,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("daytime", &["guest-runtime"]),
     ("blkcheck", &["guest-runtime"]),
     ("scribble", &["guest-runtime"]),
+    ("mute", &["guest-runtime"]),
     ("lab-tests", &["libh2"]),
     // Has to build on a machine that has nothing of Xen yet.
     ("xtask", &[]),

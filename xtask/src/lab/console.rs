@@ -8,6 +8,8 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 
+use crate::plain::plain;
+
 /// What a dying host says, and what it means.
 const DEATHS: &[(&str, &str)] = &[
     ("Panic on CPU", "Xen panicked"),
@@ -56,10 +58,8 @@ impl Console {
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             self.partial.extend_from_slice(piece);
             if piece.ends_with(b"\n") {
-                let line = String::from_utf8_lossy(&std::mem::take(&mut self.partial))
-                    .trim_end()
-                    .to_owned();
-                self.line(line);
+                let line = std::mem::take(&mut self.partial);
+                self.line(shown(&line));
             }
         }
         Ok(())
@@ -77,8 +77,7 @@ impl Console {
 
     /// The last lines.
     pub(crate) fn tail(&self) -> Vec<String> {
-        let partial = String::from_utf8_lossy(&self.partial);
-        let rest = Some(partial.trim_end()).filter(|text| !text.is_empty()).map(str::to_owned);
+        let rest = Some(shown(&self.partial)).filter(|text| !text.is_empty());
         self.last.iter().cloned().chain(rest).collect()
     }
 
@@ -100,6 +99,11 @@ impl Console {
     }
 }
 
+/// A line as it may be shown: the firmware colours it.
+fn shown(line: &[u8]) -> String {
+    plain(&String::from_utf8_lossy(line)).trim_end().to_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::Console;
@@ -110,7 +114,7 @@ mod tests {
         let mut console = Console::new(&dir.path().join("log")).unwrap();
         console.feed(b"(XEN) Pan").unwrap();
         assert_eq!(console.death(), None);
-        console.feed(b"ic on CPU 0:\r\nrest").unwrap();
+        console.feed(b"ic on CPU 0:\r\n\x1b[2Jrest").unwrap();
         assert_eq!(console.death(), Some("Xen panicked"));
         assert_eq!(console.tail(), ["(XEN) Panic on CPU 0:", "rest"]);
         assert_eq!(console.phases().len(), 1);

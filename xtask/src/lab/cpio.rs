@@ -16,7 +16,7 @@ const CHARACTER: u32 = 0o020_000;
 const TRAILER: &str = "TRAILER!!!";
 
 /// An archive in the making.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(crate) struct Archive {
     bytes: Vec<u8>,
     folders: BTreeSet<String>,

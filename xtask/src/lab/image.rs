@@ -16,6 +16,9 @@ use crate::{cache, deps, files};
 
 pub(crate) const SUITE: &str = "bookworm";
 
+/// What it is called in the cache.
+const ENTRY: &str = "debian-xen";
+
 /// To be counted up when this file builds something else from the same inputs.
 const FORMAT: &str = "1";
 
@@ -43,6 +46,13 @@ const PACKAGES: &[&str] = &[
     "socat",
     "strace",
 ];
+
+/// What makes it, beyond what the workspace is built with.
+const NEEDED: &[&str] = &["apt", "e2fsprogs", "mmdebstrap", "tar", "util-linux"];
+
+/// What those need who are not root: the image's files belong to root and others, if only in a user
+/// namespace. mmdebstrap itself only recommends it.
+const NEEDED_WITHOUT_ROOT: &[&str] = &["uidmap"];
 
 /// Drivers of hardware that QEMU does not give us, and what nobody reads in the lab.
 const EXCLUDED: &[&str] = &[
@@ -94,6 +104,11 @@ impl Image {
         self.dir.join("modules")
     }
 
+    /// dpkg's list of what is installed in it, with the versions.
+    pub(crate) fn packages(&self) -> PathBuf {
+        self.dir.join("packages")
+    }
+
     /// The modules that a Linux guest needs for its devices.
     pub(crate) fn guest_modules(&self) -> PathBuf {
         self.dir.join("guest-modules")
@@ -102,20 +117,43 @@ impl Image {
 
 /// The image, built now if this machine has none yet.
 pub(crate) fn get() -> Result<Image> {
+    let dir = cache::entry(ENTRY, &key(), build)?;
+    Ok(Image { dir })
+}
+
+/// Where the image is in the cache, or would be.
+pub(crate) fn place() -> Result<PathBuf> {
+    cache::place(ENTRY, &key())
+}
+
+fn key() -> cache::Key {
     let mut key = cache::Key::default();
     key.add("format", FORMAT).add("suite", SUITE).add("size", DISK_SIZE);
     key.add("packages", PACKAGES.join(" "))
         .add("excluded", EXCLUDED.join(" "))
         .add("modules", initramfs::MODULES.join(" "))
         .add("guest modules", initramfs::GUEST_MODULES.join(" "));
-    let dir = cache::entry("debian-xen", &key, build)?;
-    Ok(Image { dir })
+    key
+}
+
+/// The packages that make an image.
+pub(crate) fn needed() -> Vec<&'static str> {
+    match deps::is_root() {
+        true => NEEDED.to_vec(),
+        false => [NEEDED, NEEDED_WITHOUT_ROOT].concat(),
+    }
 }
 
 fn build(dir: &Path) -> Result<()> {
+    // Both may ask for a password, so they come before the spinner.
+    deps::ensure(&needed())?;
+    let sources = deps::apt_sources(SUITE)?.join("\n") + "\n";
+    if !deps::is_root() {
+        has_subordinate_ids()?;
+    }
     let tar = dir.join("root.tar");
     let step = Step::start("making the lab's Debian host (once, about two minutes)");
-    deps::retry("mmdebstrap", || bootstrap(&tar))?;
+    deps::retry("mmdebstrap", || bootstrap(&tar, &sources, PACKAGES, EXCLUDED))?;
     extract_boot_files(&tar, dir)?;
     make_disk(&tar, dir)?;
     fs::remove_file(&tar)?;
@@ -123,19 +161,39 @@ fn build(dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Installs Debian into a tar file, from the machine's own mirrors.
-fn bootstrap(tar: &Path) -> Result<()> {
+/// Fails for a user who has no ids to give to the files of a user namespace.
+fn has_subordinate_ids() -> Result<()> {
+    let id = nix::unistd::geteuid();
+    let user = nix::unistd::User::from_uid(id)?.map_or_else(|| id.to_string(), |user| user.name);
+    for (option, kind) in [(None, "subuids"), (Some("-g"), "subgids")] {
+        let ended = Tool::new("getsubids").args(option).arg(&user).ended()?;
+        ensure!(
+            ended.status.success(),
+            "user {user} has no {kind}, which the files of the lab's host need: \
+             sudo usermod --add-{kind} 100000-165535 {user}"
+        );
+    }
+    Ok(())
+}
+
+/// Installs Debian with `packages` into a tar file, without the files of `excluded`. `sources` are
+/// the machine's own mirrors.
+pub(crate) fn bootstrap(
+    tar: &Path,
+    sources: &str,
+    packages: &[&str],
+    excluded: &[&str],
+) -> Result<()> {
     let mut args = vec![
         "--variant=minbase".to_owned(),
         "--format=tar".to_owned(),
-        format!("--include={}", PACKAGES.join(",")),
+        format!("--include={}", packages.join(",")),
     ];
     args.push(r#"--aptopt=Acquire::Languages "none""#.to_owned());
     args.push(r#"--aptopt=Acquire::Retries "3""#.to_owned());
     args.extend(deps::apt_acquire_options()?.iter().map(|option| format!("--aptopt={option}")));
-    args.extend(EXCLUDED.iter().map(|path| format!("--dpkgopt=path-exclude={path}")));
+    args.extend(excluded.iter().map(|path| format!("--dpkgopt=path-exclude={path}")));
     args.extend([SUITE.to_owned(), tar.display().to_string(), "-".to_owned()]);
-    let sources = deps::apt_sources(SUITE)?.join("\n") + "\n";
     // INITRD=No: the kernel's installation would build a ramdisk that nobody boots.
     Tool::tied("mmdebstrap").args(args).env("INITRD", "No").input(sources).log_on_failure()
 }
@@ -195,7 +253,8 @@ fn make_disk(tar: &Path, dir: &Path) -> Result<()> {
         cp vmlinux root/guests/linux-vmlinux
         mv vmlinuz root/guests/linux-vmlinuz
         cp root/var/lib/dpkg/status packages
-        mke2fs -q -t ext4 -O ^has_journal,^metadata_csum -m 0 -E lazy_itable_init=1 -L lightvm -d root disk.img "$3""#;
+        mke2fs -q -t ext4 -O ^has_journal,^metadata_csum -m 0 -E lazy_itable_init=1 -L lightvm \
+            -d root disk.img "$3""#;
     let tool = if deps::is_root() {
         Tool::tied("sh")
     } else {

@@ -17,8 +17,11 @@ pub(crate) const MODULES: &[&str] = &["virtio_pci", "virtio_blk", "crc32c_generi
 /// The busybox commands that init calls.
 const APPLETS: &[&str] = &["sh", "mount", "insmod", "cpio", "switch_root", "poweroff"];
 
-/// Debian's busybox that needs no libraries, from the package busybox-static.
+/// Debian's busybox that needs no libraries.
 pub(crate) const BUSYBOX: &str = "/bin/busybox";
+
+/// Where it comes from.
+pub(crate) const NEEDED: &[&str] = &["busybox-static"];
 
 /// The devices of a Linux guest, and a file system for its disk. Debian's kernel has them as
 /// modules.

@@ -1,21 +1,34 @@
 //! The lab: a real Xen host in QEMU's software emulation, with our software in its dom0.
 //!
-//! [`image`] is Debian with Xen, the same for every host; [`boot`] adds what the planes do not
-//! share; [`payload`] is what one run puts on top; [`qemu`] is the machine, and [`session`] its
-//! life. In dom0 an agent (`xtask/lab/root/usr/lib/lightvm-lab/agent`) does the job and talks to us
-//! over virtio ports.
+//! ```text
+//!   image (Debian with Xen) --+
+//!   patches::built            +--> boot --+--> Base, for all hosts of a kind
+//!   install, guests ------> payload ------+      |
+//!                                                v start (room: is there memory and space?)
+//!              accel, options --> qemu --> session: console, clock, stream, tty
+//!                                                |
+//!                                              logs, failure
+//! ```
+//!
+//! [`image`] is the same for every host; [`boot`] adds what the planes do not share; [`payload`] is
+//! what is put on top; [`qemu`] is the machine, and [`session`] its life. In dom0 an agent
+//! (`xtask/lab/root/usr/lib/lightvm-lab/agent`) does the job and talks to us over virtio ports.
 
+pub(crate) mod accel;
 pub(crate) mod boot;
+mod clock;
 mod console;
 pub(crate) mod cpio;
 pub(crate) mod failure;
 pub(crate) mod image;
 pub(crate) mod initramfs;
 mod kernel;
+pub(crate) mod logs;
 mod modules;
 pub(crate) mod options;
 pub(crate) mod payload;
 mod qemu;
+pub(crate) mod room;
 mod session;
 mod stream;
 mod tty;
@@ -29,11 +42,17 @@ use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 
 use self::boot::Boot;
-use self::options::Options;
-use self::payload::Job;
+use self::failure::Failure;
+use self::options::{Options, Plane};
+use self::payload::{Job, Software};
+use self::qemu::Machine;
 use crate::cache::Key;
+use crate::patches::built;
 use crate::run::Tool;
-use crate::{deps, files};
+use crate::{cache, deps, files};
+
+/// The emulator with its firmware.
+const EMULATOR: &[&str] = &["ipxe-qemu", "qemu-system-x86", "seabios"];
 
 /// What `lab run` waits for when nobody says how long.
 const SCRIPT_TIMEOUT: u64 = 600;
@@ -41,13 +60,8 @@ const SCRIPT_TIMEOUT: u64 = 600;
 /// Runs `script` in the dom0 of a fresh host, with our own stdout and stderr, and returns its
 /// status.
 pub(crate) fn run(options: &Options, script: &str) -> Result<i32> {
-    run_to(options, script, &mut stdout())
-}
-
-/// Like [`run`], with the script's stdout going to `output`.
-pub(crate) fn run_to(options: &Options, script: &str, output: &mut dyn Write) -> Result<i32> {
     let options = Options { timeout: options.timeout.or(Some(SCRIPT_TIMEOUT)), ..options.clone() };
-    start(&options, &Job::Run { script }, output)
+    Base::of(&options)?.start("run", &options, &Job::Run { script }, &mut stdout())
 }
 
 /// Gives this terminal to a root shell in the dom0 of a fresh host, and returns the shell's status.
@@ -60,69 +74,139 @@ pub(crate) fn shell_after(options: &Options, script: &str) -> Result<i32> {
     open_shell(options, Some(script))
 }
 
-/// What two hosts have in common if the same programs behave in the same way on them: what they
-/// boot, our software, and how the machine is set up.
-pub(crate) fn fingerprint(host: &Options) -> Result<Key> {
-    let boot = Boot::of(host)?;
-    let this = std::env::current_exe().context("cannot find this program")?;
-    let mut key = Key::default();
-    boot.add_to(&mut key)?;
-    key.add("software", payload::of_every_job(&boot)?).add("xtask", fs::read(&this)?);
-    Ok(key)
+/// The Debian packages that such a host takes; each part asks for its own again when it is built.
+pub(crate) fn needed(host: &Options) -> Vec<&'static str> {
+    let patched = match host.plane {
+        Plane::Xenstore => Vec::new(),
+        Plane::Noxs => built::needed(),
+    };
+    [EMULATOR, initramfs::NEEDED, &image::needed(), &patched].concat()
 }
 
 fn open_shell(options: &Options, first: Option<&str>) -> Result<i32> {
+    let base = Base::of(options)?;
     let (rows, columns) = tty::size();
     let term = std::env::var("TERM").unwrap_or_else(|_| "dumb".to_owned());
     eprintln!("lab: a shell in dom0; exit powers the host off, and so does Ctrl-]");
-    start(options, &Job::Shell { first, rows, columns, term }, &mut stdout())
+    base.start("shell", options, &Job::Shell { first, rows, columns, term }, &mut stdout())
 }
 
-fn start(options: &Options, job: &Job<'_>, output: &mut dyn Write) -> Result<i32> {
-    deps::ensure(deps::LAB)?;
-    if !deps::is_root() {
-        deps::ensure(deps::LAB_WITHOUT_ROOT)?;
+/// What the hosts of one kind have in common: what they boot, and our software. It is built once
+/// for all of them.
+pub(crate) struct Base {
+    boot: Boot,
+    initramfs: Vec<u8>,
+    software: Software,
+}
+
+impl Base {
+    /// What hosts with these options are made from, built now if it is not there.
+    pub(crate) fn of(options: &Options) -> Result<Self> {
+        // Before minutes of building.
+        accel::arguments(options)?;
+        deps::ensure(&needed(options))?;
+        let boot = Boot::of(options)?;
+        let init = files::workspace()?.join("xtask/lab/initramfs-init");
+        let initramfs = initramfs::build(boot.modules.as_deref(), &init)?;
+        let software = Software::build(options.bare, &boot)?;
+        Ok(Base { boot, initramfs, software })
     }
-    let boot = Boot::of(options)?;
-    let (dir, _lock) = run_dir()?;
-    let mark = format!("end-of-{}", dir.path().file_name().unwrap_or_default().to_string_lossy());
-    let init = files::workspace()?.join("xtask/lab/initramfs-init");
-    let initramfs = dir.path().join("initramfs.img");
-    fs::write(&initramfs, initramfs::build(boot.modules.as_deref(), &init)?)?;
-    let machine = qemu::Machine {
-        options,
-        boot: &boot,
-        dir: dir.path(),
-        initramfs,
-        payload: payload::build(dir.path(), options, &boot, job, &mark)?,
-        files: payload::user_files(dir.path(), options)?,
-        shell: matches!(job, Job::Shell { .. }),
-    };
-    let out = dir.path().join("out.tar");
-    let outputs = session::Outputs { stdout: output, stderr: &mut stderr(), out: out.clone() };
-    let status = session::run(&machine, &mark, outputs)?;
-    match copy_out(options, &out, dir.path()) {
-        // The script's own failure is what the user has to hear of.
-        Err(error) if status != 0 => eprintln!("lab: {error:#}"),
-        copied => copied?,
+
+    /// What two hosts have in common if the same programs behave in the same way on them: what they
+    /// boot, our software, and the machine that QEMU makes. Not this program, and no path: two
+    /// checkouts of the same tree have the same.
+    pub(crate) fn fingerprint(&self, options: &Options) -> Result<Key> {
+        let machine = Machine { options, boot: &self.boot, files: true, shell: false };
+        let mut key = Key::default();
+        self.boot.add_to(&mut key)?;
+        key.add("initramfs", &self.initramfs)
+            .add("software", self.software.bytes()?)
+            .add("xenstored", options.xenstored().to_string())
+            .add("emulator", qemu::version()?)
+            .add("machine", machine.args()?.join("\n"));
+        Ok(key)
     }
-    Ok(status)
+
+    /// Runs `script` in the dom0 of a fresh host, with its stdout going to `output`, and returns
+    /// its status. The host's logs are kept under `name`.
+    pub(crate) fn run(
+        &self,
+        name: &str,
+        options: &Options,
+        script: &str,
+        output: &mut dyn Write,
+    ) -> Result<i32> {
+        self.start(name, options, &Job::Run { script }, output)
+    }
+
+    fn start(
+        &self,
+        name: &str,
+        options: &Options,
+        job: &Job<'_>,
+        output: &mut dyn Write,
+    ) -> Result<i32> {
+        let (dir, _lock) = run_dir()?;
+        let dir = dir.path();
+        room::ensure(options.memory, dir)?;
+        let mark = format!("end-of-{}", dir.file_name().unwrap_or_default().to_string_lossy());
+        fs::write(dir.join(qemu::INITRAMFS), &self.initramfs)
+            .context("cannot write the first file system")?;
+        self.software.write(dir, options, job, &mark)?;
+        if !options.files.is_empty() {
+            payload::user_files(dir, options)?;
+        }
+        let machine = Machine {
+            options,
+            boot: &self.boot,
+            files: !options.files.is_empty(),
+            shell: matches!(job, Job::Shell { .. }),
+        };
+        let outputs = session::Outputs { stdout: output, stderr: &mut stderr() };
+        let ended = session::run(&machine, dir, &mark, outputs);
+        let logs = logs::keep(name, dir);
+        let status = match (ended, logs) {
+            (Ok(status), logs) => {
+                logs?;
+                status
+            }
+            (Err(error), Ok(logs)) => {
+                return Err(match error.downcast::<Failure>() {
+                    Ok(failure) if failure.is_interrupt() => failure.into(),
+                    Ok(failure) => failure.with_logs(logs).into(),
+                    Err(error) => error,
+                });
+            }
+            (Err(error), Err(_)) => return Err(error),
+        };
+        match copy_out(options, &dir.join(session::OUT), dir) {
+            // The script's own failure is what the user has to hear of.
+            Err(error) if status != 0 => eprintln!("lab: {error:#}"),
+            copied => copied?,
+        }
+        Ok(status)
+    }
 }
 
 /// A folder for one host's sockets and disks, and the lock that shows that it is in use. What
 /// killed runs left is removed.
+///
+/// It is on the file system of the cache, where there is room for gigabytes: /tmp is in memory on
+/// many machines, and what a host writes comes here.
 fn run_dir() -> Result<(TempDir, File)> {
     const PREFIX: &str = "lightvm-lab-";
+    let root = cache::root()?.join("hosts");
+    fs::create_dir_all(&root).with_context(|| format!("cannot make {}", root.display()))?;
     let named = |path: &Path| {
         path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(PREFIX))
     };
-    for path in files::sorted_dir(&std::env::temp_dir())?.iter().filter(|path| named(path)) {
-        // A folder without the file is one that is being made just now, or somebody else's.
+    for path in files::sorted_dir(&root)?.iter().filter(|path| named(path)) {
+        // A folder without the file is one that is being made just now.
         if File::open(path.join("lock")).is_ok_and(|lock| lock.try_lock().is_ok()) {
             let _ = fs::remove_dir_all(path);
         }
     }
-    let dir = tempfile::Builder::new().prefix(PREFIX).tempdir()?;
+    let dir = tempfile::Builder::new().prefix(PREFIX).tempdir_in(&root)?;
     // Under its name only once it is locked: another run may be looking.
     let unlocked = dir.path().join("unlocked");
     let lock = File::create(&unlocked)?;

@@ -3,28 +3,32 @@
 //! ```text
 //!   booting --"ready"--> running --"exit STATUS"--> draining --end marks--> done
 //!      |                    |                          |
-//!      +--------------------+------ panic, silence, timeout, signal, QEMU gone: Failure
+//!      +--------------------+------ panic, silence, timeout, full disk, QEMU gone,
+//!                                   signal, deadline: Failure
 //! ```
 //!
-//! One loop takes the events of all sockets, signals and keys in the order of their arrival; each
-//! source has a thread that only reads.
+//! One loop takes the events of all sockets and keys in the order of their arrival; each source has
+//! a thread that only reads. Times are by [`Clock`], but for those that are shown.
 
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGWINCH};
+use signal_hook::consts::SIGINT;
 
+use super::clock::Clock;
 use super::console::Console;
 use super::failure::Failure;
-use super::qemu::{CONSOLE, Machine, PORTS, Qemu, TTY};
+use super::qemu::{self, CONSOLE, Machine, PORTS, Qemu, TTY};
 use super::stream::Marked;
-use super::tty;
+use super::{logs, room, tty};
+use crate::plain::plain;
+use crate::stop::{self, Notice, Reason};
 
 /// How long a dying host may go on talking: the stack trace comes after the panic.
 const LAST_WORDS: Duration = Duration::from_secs(8);
@@ -37,12 +41,20 @@ const PING_LIMIT: Duration = Duration::from_secs(120);
 /// How long what is still on its way may take after the job's end.
 const DRAIN_LIMIT: Duration = Duration::from_secs(60);
 
+/// How often we look what QEMU says, and whether there is space left for what the host writes.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// The file in the host's folder with the tar of what is copied out.
+pub(crate) const OUT: &str = "out.tar";
+
 /// What the loop waits for.
 #[derive(Debug)]
 pub(crate) enum Event {
     Bytes(&'static str, Vec<u8>),
     Connected(&'static str, UnixStream),
-    Signal(i32),
+    Resized,
+    /// We are told to stop; why is with [`stop::reason`].
+    Stopped,
     Typed(Vec<u8>),
     Escape,
 }
@@ -51,40 +63,50 @@ pub(crate) enum Event {
 pub(crate) struct Outputs<'a> {
     pub(crate) stdout: &'a mut dyn Write,
     pub(crate) stderr: &'a mut dyn Write,
-    /// The tar of what is copied out.
-    pub(crate) out: PathBuf,
 }
 
 impl std::fmt::Debug for Outputs<'_> {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Outputs").field("out", &self.out).finish_non_exhaustive()
+        formatter.debug_struct("Outputs").finish_non_exhaustive()
     }
 }
 
 /// The session's state.
 pub(crate) struct Session<'a> {
     machine: &'a Machine<'a>,
+    /// The host's folder.
+    dir: &'a Path,
     outputs: Outputs<'a>,
     qemu: Qemu,
     events: Receiver<Event>,
     sender: SyncSender<Event>,
     console: Console,
+    /// When the host was powered on, and when it was up; to be shown.
     start: Instant,
-    ready: Option<Instant>,
-    status: Option<(i32, Instant)>,
-    dying: Option<(String, Instant)>,
+    up: Option<Instant>,
+    clock: Clock,
+    status: Option<(i32, Duration)>,
+    dying: Option<(String, Duration)>,
     control: Option<UnixStream>,
     control_line: Vec<u8>,
     tty: Option<UnixStream>,
     raw: Option<tty::Raw>,
     streams: [(&'static str, Marked); 3],
     out: File,
-    asked: Instant,
-    heard: Instant,
+    /// stdout and stderr, to be kept.
+    log: File,
+    asked: Duration,
+    heard: Duration,
+    looked: Duration,
 }
 
-/// Powers the host on and returns the status of its job.
-pub(crate) fn run<'a>(machine: &'a Machine<'a>, mark: &str, outputs: Outputs<'a>) -> Result<i32> {
+/// Powers the host on in `dir` and returns the status of its job.
+pub(crate) fn run<'a>(
+    machine: &'a Machine<'a>,
+    dir: &'a Path,
+    mark: &str,
+    outputs: Outputs<'a>,
+) -> Result<i32> {
     let (sender, events) = sync_channel(64);
     let mut names = vec![CONSOLE];
     names.extend(PORTS);
@@ -92,22 +114,33 @@ pub(crate) fn run<'a>(machine: &'a Machine<'a>, mark: &str, outputs: Outputs<'a>
         names.push(TTY);
     }
     for name in names {
-        read_socket(name, machine.listen(name)?, sender.clone());
+        read_socket(name, qemu::listen(dir, name)?, sender.clone());
     }
-    read_signals(sender.clone())?;
+    let notices = sender.clone();
+    let _subscription = stop::subscribe(move |notice| {
+        // If there is no place for it now, the loop is awake, and looks for a reason to stop
+        // itself.
+        let _ = notices.try_send(match notice {
+            Notice::Resized => Event::Resized,
+            Notice::Stop(_) => Event::Stopped,
+        });
+    })?;
     let now = Instant::now();
     let mark = format!("\0{mark}\0");
     let stream = |name| (name, Marked::new(mark.as_bytes()));
     let mut session = Session {
         machine,
-        console: Console::new(&machine.dir.join("console.log"))?,
-        out: File::create(&outputs.out)?,
+        dir,
+        console: Console::new(&dir.join(logs::CONSOLE))?,
+        out: File::create(dir.join(OUT))?,
+        log: File::create(dir.join(logs::OUTPUT))?,
         outputs,
-        qemu: machine.start()?,
+        qemu: machine.start(dir)?,
         events,
         sender,
         start: now,
-        ready: None,
+        up: None,
+        clock: Clock::new(now),
         status: None,
         dying: None,
         control: None,
@@ -115,8 +148,9 @@ pub(crate) fn run<'a>(machine: &'a Machine<'a>, mark: &str, outputs: Outputs<'a>
         tty: None,
         raw: None,
         streams: [stream("stdout"), stream("stderr"), stream("out")],
-        asked: now,
-        heard: now,
+        asked: Duration::ZERO,
+        heard: Duration::ZERO,
+        looked: Duration::ZERO,
     };
     let ended = session.live();
     session.raw = None;
@@ -126,7 +160,9 @@ pub(crate) fn run<'a>(machine: &'a Machine<'a>, mark: &str, outputs: Outputs<'a>
 impl Session<'_> {
     fn live(&mut self) -> Result<i32> {
         loop {
-            match self.events.recv_timeout(Duration::from_millis(500)) {
+            let event = self.events.recv_timeout(Duration::from_millis(500));
+            self.clock.turn(Instant::now());
+            match event {
                 Ok(event) => self.take(event)?,
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => {
@@ -158,12 +194,13 @@ impl Session<'_> {
                 }
                 Ok(())
             }
-            Event::Signal(SIGWINCH) => {
+            Event::Resized => {
                 let (rows, columns) = tty::size();
                 self.tell(&format!("winsize {rows} {columns}"));
                 Ok(())
             }
-            Event::Signal(number) => Err(Failure::interrupted(number).into()),
+            // The next look finds out why.
+            Event::Stopped => Ok(()),
             Event::Typed(bytes) => {
                 // A terminal that dom0 does not read is like a hung line: nothing more can be done
                 // about it here.
@@ -179,15 +216,17 @@ impl Session<'_> {
             return Ok(());
         };
         let passed = stream.feed(bytes);
-        match name {
-            "stdout" => pass(&mut self.outputs.stdout, &passed),
-            "stderr" => pass(&mut self.outputs.stderr, &passed),
-            _ => self.out.write_all(&passed).context("cannot keep what is copied out"),
-        }
+        let to: &mut dyn Write = match name {
+            "stdout" => &mut self.outputs.stdout,
+            "stderr" => &mut self.outputs.stderr,
+            _ => return self.out.write_all(&passed).context("cannot keep what is copied out"),
+        };
+        self.log.write_all(&passed).context("cannot keep the job's output")?;
+        pass(to, &passed)
     }
 
     fn control(&mut self, bytes: &[u8]) -> Result<()> {
-        self.heard = Instant::now();
+        self.heard = self.clock.now();
         self.control_line.extend_from_slice(bytes);
         while let Some(end) = self.control_line.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = self.control_line.drain(..=end).collect();
@@ -198,7 +237,7 @@ impl Session<'_> {
                     let status = status
                         .parse()
                         .with_context(|| format!("the agent reports the status {status:?}"))?;
-                    self.status = Some((status, Instant::now()));
+                    self.status = Some((status, self.clock.now()));
                 }
                 _ => {}
             }
@@ -208,7 +247,7 @@ impl Session<'_> {
 
     fn is_ready(&mut self) -> Result<()> {
         let now = Instant::now();
-        self.ready = Some(now);
+        self.up = Some(now);
         let mut phases = String::new();
         let mut before = self.start;
         for (name, end) in self.console.phases().iter().copied().chain([("systemd", now)]) {
@@ -229,27 +268,56 @@ impl Session<'_> {
 
     /// Looks for what no event tells: time that has passed, a QEMU that is gone.
     fn check(&mut self) -> Result<()> {
+        match stop::reason() {
+            Some(Reason::Signal(number)) => return Err(Failure::interrupted(number).into()),
+            Some(Reason::Deadline) => {
+                let what = format!("the time for everything was over {}", self.stage());
+                return Err(self.failure(&what));
+            }
+            None => {}
+        }
         if self.dying.is_none()
             && let Some(death) = self.console.death()
         {
-            self.dying = Some((death.to_owned(), Instant::now()));
+            self.dying = Some((death.to_owned(), self.clock.now()));
         }
         let off = self.qemu.ended()?;
         if let Some((what, since)) = &self.dying
-            && (off || since.elapsed() > LAST_WORDS)
+            && (off || self.clock.since(*since) > LAST_WORDS)
         {
             let what = what.clone();
             return Err(self.failure(&what));
         }
         if off {
-            let what = match self.ready {
+            let what = match self.up {
                 Some(_) => "the host powered off before the job was done",
                 None => "the host powered off while it was starting",
             };
             return Err(self.failure(&format!("{what}{}", self.qemu_log())));
         }
+        if self.clock.since(self.looked) >= LOOK_EVERY {
+            self.looked = self.clock.now();
+            self.check_qemu()?;
+        }
+        self.check_time()
+    }
+
+    /// QEMU stops a host whose disk it cannot write to, or whose instructions KVM cannot execute:
+    /// it would be found to hang, and nobody would hear why.
+    fn check_qemu(&mut self) -> Result<()> {
+        if let Some(what) = room::full(self.dir)? {
+            return Err(self.failure(&what));
+        }
+        let said = self.qemu_said();
+        match said.lines().find(|line| line.starts_with("KVM internal error")) {
+            Some(line) => Err(self.failure(&format!("this machine's KVM cannot run Xen: {line}"))),
+            None => Ok(()),
+        }
+    }
+
+    fn check_time(&mut self) -> Result<()> {
         let options = self.machine.options;
-        let elapsed = self.start.elapsed();
+        let elapsed = self.clock.now();
         if options.timeout.is_some_and(|limit| elapsed > Duration::from_secs(limit)) {
             return Err(self.failure(&format!(
                 "timed out after {} s {}",
@@ -257,11 +325,11 @@ impl Session<'_> {
                 self.stage()
             )));
         }
-        match (self.ready, self.status) {
+        match (self.up, self.status) {
             (None, _) if elapsed > options.boot_limit() => {
                 Err(self.failure(&format!("the host hung: not up after {} s", elapsed.as_secs())))
             }
-            (Some(_), Some((_, since))) if since.elapsed() > DRAIN_LIMIT => {
+            (Some(_), Some((_, since))) if self.clock.since(since) > DRAIN_LIMIT => {
                 Err(self.failure("the job's output did not end with the job"))
             }
             // With --icount a ping would come at another instruction in each run.
@@ -271,7 +339,7 @@ impl Session<'_> {
     }
 
     fn ping(&mut self) -> Result<()> {
-        let silent = self.heard.elapsed();
+        let silent = self.clock.since(self.heard);
         if silent > PING_LIMIT {
             return Err(self.failure(&format!(
                 "dom0 hung: no answer for {} s {}",
@@ -279,8 +347,8 @@ impl Session<'_> {
                 self.stage()
             )));
         }
-        if self.asked.elapsed() > PING_EVERY {
-            self.asked = Instant::now();
+        if self.clock.since(self.asked) > PING_EVERY {
+            self.asked = self.clock.now();
             self.tell("ping");
         }
         Ok(())
@@ -292,7 +360,7 @@ impl Session<'_> {
     }
 
     fn stage(&self) -> &'static str {
-        match (self.ready, self.status) {
+        match (self.up, self.status) {
             (None, _) => "while the host was starting",
             (Some(_), None) => "while the job was running",
             (Some(_), Some(_)) => "while its output was being copied",
@@ -300,8 +368,14 @@ impl Session<'_> {
     }
 
     fn qemu_log(&self) -> String {
-        let said = std::fs::read_to_string(self.machine.dir.join("qemu.log")).unwrap_or_default();
-        if said.trim().is_empty() { String::new() } else { format!("; QEMU says: {}", said.trim()) }
+        let said = self.qemu_said();
+        if said.is_empty() { String::new() } else { format!("; QEMU says: {said}") }
+    }
+
+    fn qemu_said(&self) -> String {
+        let said = std::fs::read(self.dir.join(logs::QEMU)).unwrap_or_default();
+        let lines: Vec<String> = String::from_utf8_lossy(&said).lines().map(plain).collect();
+        lines.join("\n").trim().to_owned()
     }
 
     fn failure(&mut self, what: &str) -> anyhow::Error {
@@ -341,18 +415,4 @@ fn read_socket(name: &'static str, listener: UnixListener, events: SyncSender<Ev
             }
         }
     });
-}
-
-fn read_signals(events: SyncSender<Event>) -> Result<()> {
-    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP, SIGWINCH])
-        .context("cannot catch signals")?;
-    thread::spawn(move || {
-        for signal in &mut signals {
-            if events.send(Event::Signal(signal)).is_err() {
-                // The session is over, and what comes next expects to be stopped as any program is.
-                let _ = signal_hook::low_level::emulate_default_handler(signal);
-            }
-        }
-    });
-    Ok(())
 }

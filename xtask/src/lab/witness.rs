@@ -5,8 +5,8 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use crate::files;
 use crate::run::Tool;
+use crate::{deps, files};
 
 /// Where dom0 has it.
 const PLACE: &str = "usr/lib/lightvm-lab/nx";
@@ -14,6 +14,7 @@ const PLACE: &str = "usr/lib/lightvm-lab/nx";
 /// Builds it below `root`, the root of dom0. It is linked with Xen's libraries, which dom0 has for
 /// xl.
 pub(super) fn install(root: &Path) -> Result<()> {
+    deps::ensure(deps::BUILD)?;
     let workspace = files::workspace()?;
     let to = root.join(PLACE);
     if let Some(parent) = to.parent() {

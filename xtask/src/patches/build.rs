@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use super::series::Project;
+use crate::deps;
 use crate::run::Tool;
 
 /// What Xen's and Linux's builds need.
@@ -92,14 +93,9 @@ fn make(tree: &Path) -> Tool {
     .into_iter()
     .fold(tool, |tool, (name, value)| tool.env(name, value));
     // Who has ccache gets a rebuild in a minute. The folder has another name each time.
-    if has_ccache() {
+    if deps::in_path("ccache") {
         tool.arg("CC=ccache gcc").env("CCACHE_BASEDIR", place).env("CCACHE_NOHASHDIR", "1")
     } else {
         tool
     }
-}
-
-fn has_ccache() -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|folder| folder.join("ccache").is_file())
 }

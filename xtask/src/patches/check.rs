@@ -28,11 +28,8 @@ pub(crate) struct Check {
 /// Applies the series to their bases without fuzz, builds after each patch with the feature off and
 /// on, runs checkpatch on those for Linux, and compares the layouts of C and Rust.
 pub(crate) fn check(options: &Check) -> Result<()> {
-    deps::ensure(deps::BUILD)?;
-    deps::ensure(source::PACKAGES)?;
-    if !options.no_build {
-        deps::ensure(build::PACKAGES)?;
-    }
+    let builds = if options.no_build { &[][..] } else { build::PACKAGES };
+    deps::ensure(&[deps::BUILD, source::PACKAGES, builds].concat())?;
     let root = files::workspace()?;
     for series in series::all(&root)? {
         if options.project.is_none_or(|project| project == series.project) {
@@ -43,15 +40,16 @@ pub(crate) fn check(options: &Check) -> Result<()> {
 }
 
 fn check_series(root: &Path, series: &Series, builds: bool) -> Result<()> {
+    let source = source::get(series)?;
     println!(
         "== {}: {} patches for {} {}",
         series.shown(),
         series.patches.len(),
         series.base.package,
-        series.base.version
+        source.version
     );
     cache::scratch("patches", |place| {
-        let tree = tree::pristine(series, place)?;
+        let tree = tree::pristine(&source, place)?;
         for patch in &series.patches {
             tree::apply(&tree, patch)?;
             println!("applied {}", shown(patch));
@@ -132,7 +130,8 @@ fn compare_headers(root: &Path, project: Project, tree: &Path, place: &Path) -> 
     fs::create_dir(&include)?;
     for (name, theirs) in project.headers() {
         // The kernel's own names of the types.
-        let types = "#include <stdint.h>\ntypedef uint8_t u8;\ntypedef uint16_t u16;\ntypedef uint32_t u32;\ntypedef uint64_t u64;\n";
+        let types = "#include <stdint.h>\ntypedef uint8_t u8;\ntypedef uint16_t u16;\
+                     \ntypedef uint32_t u32;\ntypedef uint64_t u64;\n";
         fs::write(
             include.join(name),
             format!("{types}#include \"{}\"\n", tree.join(theirs).display()),

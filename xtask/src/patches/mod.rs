@@ -1,10 +1,21 @@
 //! `cargo xtask patches`: the series for Xen and for Linux.
 //!
-//! [`series`] is what lies in `xen-patches/` and `linux-patches/`, [`source`] gets the Debian
-//! package that a series is for, [`tree`] applies patches to a copy of it, [`build`] makes what is
-//! patched. [`check`] tries a series patch by patch, [`built`] keeps what the lab runs, and
-//! [`package`] makes what one installs on a host.
+//! ```text
+//!  check    built    package        bases      try each patch; the lab's; for a host; up to date?
+//!    |        |         |             |
+//!    +--------+---------+             |
+//!        |         |                  |
+//!      build     tree                 |        make; patch(1)
+//!                  |                  |
+//!                source               |        unpacked, in the cache
+//!                  |                  |
+//!                  +-----> archive <--+        apt, with lists of its own
+//!                            |
+//!                          series              BASE, the list of patches
+//! ```
 
+mod archive;
+pub(crate) mod bases;
 mod build;
 pub(crate) mod built;
 pub(crate) mod check;

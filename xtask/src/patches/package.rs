@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+use super::archive::{self, Archive, Package};
 use super::built::Kernel;
 use super::series::{self, Project, Series};
 use super::{build, source, tree};
@@ -29,7 +30,7 @@ enum Config {
 }
 
 #[derive(Debug, clap::Args)]
-pub(crate) struct Package {
+pub(crate) struct Options {
     /// Only the package of this project
     #[arg(value_enum)]
     project: Option<Project>,
@@ -44,10 +45,8 @@ pub(crate) struct Package {
 }
 
 /// Makes the packages and says where they are.
-pub(crate) fn package(options: &Package) -> Result<()> {
-    for packages in [source::PACKAGES, build::PACKAGES, PACKAGES] {
-        deps::ensure(packages)?;
-    }
+pub(crate) fn package(options: &Options) -> Result<()> {
+    deps::ensure(&[source::PACKAGES, build::PACKAGES, PACKAGES].concat())?;
     let root = files::workspace()?;
     let out = root.join(&options.out);
     fs::create_dir_all(&out).with_context(|| format!("cannot make {}", out.display()))?;
@@ -56,11 +55,20 @@ pub(crate) fn package(options: &Package) -> Result<()> {
             continue;
         }
         let series = series::latest(&root, project)?;
+        let source = source::get(&series)?;
         let made = cache::scratch("package", |place| {
-            let tree = tree::patched(&series, place, &[])?;
+            let tree = tree::patched(&source, &series, place, &[])?;
+            // The version of what is in it, which need not be BASE's.
+            let version = format!("{}{REVISION}", source.version);
             let debs = match project {
-                Project::Xen => vec![hypervisor(&series, &tree, place)?],
-                Project::Linux => kernel(&root, &series, &tree, place, options.config)?,
+                Project::Xen => vec![hypervisor(&series.base.branch()?, &version, &tree, place)?],
+                Project::Linux => {
+                    let debians = match options.config {
+                        Config::Debian => Some(debian_config(&series, &source.version, place)?),
+                        Config::Lab => None,
+                    };
+                    kernel(&root, &version, &tree, place, debians.as_deref())?
+                }
             };
             debs.iter().map(|deb| keep(deb, &out)).collect::<Result<Vec<_>>>()
         })?;
@@ -80,20 +88,11 @@ fn keep(deb: &Path, out: &Path) -> Result<PathBuf> {
 /// A package with the hypervisor alone: the tools are Debian's, which do not need to know of NoXS.
 /// Its files have names of their own, so that it can be installed beside Debian's, whose entries in
 /// GRUB's menu stay.
-fn hypervisor(series: &Series, tree: &Path, place: &Path) -> Result<PathBuf> {
+fn hypervisor(branch: &str, version: &str, tree: &Path, place: &Path) -> Result<PathBuf> {
     let step = Step::start("building the hypervisor");
     let out = place.join("build");
     build::xen(tree, &out, true)?;
     step.done();
-    let version = series.base.version.as_str();
-    let branch = version
-        .split(['+', '-'])
-        .next()
-        .unwrap_or(version)
-        .splitn(3, '.')
-        .take(2)
-        .collect::<Vec<_>>()
-        .join(".");
     let name = format!("xen-hypervisor-{branch}-noxs-amd64");
     let package = place.join("package");
     files::install(
@@ -106,7 +105,6 @@ fn hypervisor(series: &Series, tree: &Path, place: &Path) -> Result<PathBuf> {
         &package.join(format!("boot/xen-{branch}-noxs-amd64.config")),
         0o644,
     )?;
-    let version = format!("{version}{REVISION}");
     let control = format!(
         "Package: {name}\n\
          Version: {version}\n\
@@ -117,11 +115,13 @@ fn hypervisor(series: &Series, tree: &Path, place: &Path) -> Result<PathBuf> {
          Depends: xen-utils-{branch}\n\
          Recommends: grub-pc | grub-efi-amd64\n\
          Description: Xen hypervisor with NoXS\n \
-         Debian's hypervisor with the patches of LightVM: guests find their devices in a page that\n \
+         Debian's hypervisor with the patches of LightVM: guests find their devices in a page that\
+         \n \
          the hypervisor keeps, without Xenstore. It is installed beside Debian's own.\n"
     );
     files::write(&package.join("DEBIAN/control"), control, 0o644)?;
-    let script = "#!/bin/sh\nset -e\nif command -v update-grub >/dev/null && [ -d /boot/grub ]; then\n\tupdate-grub\nfi\n";
+    let script = "#!/bin/sh\nset -e\nif command -v update-grub >/dev/null && [ -d /boot/grub ]; \
+                  then\n\tupdate-grub\nfi\n";
     for when in ["postinst", "postrm"] {
         files::write(&package.join("DEBIAN").join(when), script, 0o755)?;
     }
@@ -134,32 +134,31 @@ fn hypervisor(series: &Series, tree: &Path, place: &Path) -> Result<PathBuf> {
     Ok(deb)
 }
 
-/// The kernel's own packages: the image with its modules, and the headers.
+/// The kernel's own packages: the image with its modules, and the headers. Without `debians`
+/// configuration it is the lab's.
 fn kernel(
     root: &Path,
-    series: &Series,
+    version: &str,
     tree: &Path,
     place: &Path,
-    config: Config,
+    debians: Option<&Path>,
 ) -> Result<Vec<PathBuf>> {
     let out = place.join("build");
     let fragments = root.join("linux-patches/config");
-    match config {
-        Config::Debian => {
-            let debians = debian_config(series, place)?;
-            let ours = ["package.config", "noxs.config"].map(|name| fragments.join(name));
-            build::configure(tree, &out, &[&[debians][..], &ours].concat(), build::Rest::Default)?;
+    let named = |names: &[&str]| names.iter().map(|name| fragments.join(name)).collect();
+    let (configs, rest): (Vec<PathBuf>, _) = match debians {
+        Some(debians) => {
+            let ours: Vec<PathBuf> = named(&["package.config", "noxs.config"]);
+            ([vec![debians.to_owned()], ours].concat(), build::Rest::Default)
         }
-        Config::Lab => {
-            let mut ours: Vec<PathBuf> =
-                Kernel::Host.fragments().iter().map(|name| fragments.join(name)).collect();
-            ours.push(fragments.join("package.config"));
-            build::configure(tree, &out, &ours, build::Rest::Off)?;
+        None => {
+            let ours = [Kernel::Host.fragments(), &["package.config"]].concat();
+            (named(&ours), build::Rest::Off)
         }
-    }
+    };
+    build::configure(tree, &out, &configs, rest)?;
     let step = Step::start("building the kernel's packages");
-    let version = format!("KDEB_PKGVERSION={}{REVISION}", series.base.version);
-    build::kernel(tree, &out, &["bindeb-pkg", &version])?;
+    build::kernel(tree, &out, &["bindeb-pkg", &format!("KDEB_PKGVERSION={version}")])?;
     step.done();
     let mut debs = files::find_in(place, "deb")?;
     debs.retain(|deb| {
@@ -169,20 +168,26 @@ fn kernel(
     Ok(debs)
 }
 
-/// The configuration of Debian's own kernel, from the package that has them all.
-fn debian_config(series: &Series, place: &Path) -> Result<PathBuf> {
-    let branch =
-        series.base.version.rsplit_once('.').context("the version of the kernel has no point")?.0;
+/// The configuration of Debian's own kernel, from the package that has them all: that of the same
+/// version, or the newest one if the mirror has that no more.
+fn debian_config(series: &Series, version: &str, place: &Path) -> Result<PathBuf> {
     let folder = place.join("config");
     fs::create_dir(&folder)?;
-    let package = format!("linux-config-{branch}");
-    deps::retry("apt-get download", || {
-        Tool::new("apt-get").args(["--quiet", "download", &package]).dir(&folder).log_on_failure()
-    })
-    .with_context(|| format!("this machine's apt has no package {package} of Debian {SUITE}"))?;
+    let package = Package::Binary(format!("linux-config-{}", series.base.branch()?));
+    let name = package.name();
+    let archive = Archive::open_or_old(archive::FRESH)?;
+    let versions = archive.versions(&package)?;
+    let newest = versions
+        .first()
+        .with_context(|| format!("this machine's mirrors have no package {name} of {SUITE}"))?;
+    let chosen = versions.iter().find(|other| *other == version).unwrap_or(newest);
+    if chosen != version {
+        eprintln!("the mirror has no {name} {version}: taking {chosen} instead");
+    }
+    archive.download(&package, chosen, &folder)?;
     let deb = files::find(&folder, "deb")?.pop().context("apt-get download brought no package")?;
     Tool::new("dpkg-deb").arg("--extract").arg(&deb).arg(&folder).log_on_failure()?;
-    let packed = folder.join(format!("usr/src/{package}/config.amd64_none_amd64.xz"));
+    let packed = folder.join(format!("usr/src/{name}/config.amd64_none_amd64.xz"));
     Tool::new("unxz").arg(&packed).log_on_failure()?;
     Ok(packed.with_extension(""))
 }

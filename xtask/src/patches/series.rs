@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
+use super::archive::Package;
 use crate::files;
 
 /// What a series is for.
@@ -66,6 +67,13 @@ pub(super) struct Base {
     pub(super) files: Vec<(String, String)>,
 }
 
+impl Base {
+    /// The upstream series of releases, as in the names of Debian's packages: 4.17, 6.1.
+    pub(super) fn branch(&self) -> Result<String> {
+        branch(&self.version).with_context(|| format!("{} has no branch", self.version))
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Series {
     pub(super) project: Project,
@@ -80,6 +88,15 @@ impl Series {
     pub(super) fn shown(&self) -> String {
         let version = self.folder.file_name().unwrap_or_default().to_string_lossy();
         format!("{}/{version}", self.project.folder())
+    }
+
+    /// What has the source in Debian's archive. The kernel's own source package is for Debian's
+    /// build alone; there is a binary one with the source as it is built.
+    pub(super) fn package(&self) -> Result<Package> {
+        Ok(match self.project {
+            Project::Xen => Package::Source(self.base.package.clone()),
+            Project::Linux => Package::Binary(format!("linux-source-{}", self.base.branch()?)),
+        })
     }
 }
 
@@ -134,6 +151,13 @@ fn base(text: &str) -> Option<Base> {
     Some(Base { package: package.to_owned(), version: version.to_owned(), files })
 }
 
+/// The first two numbers of a version.
+fn branch(version: &str) -> Option<String> {
+    let mut numbers = version.split(['.', '+', '-']);
+    let (major, minor) = (numbers.next()?, numbers.next()?);
+    Some(format!("{major}.{minor}"))
+}
+
 /// The types of checkpatch's complaints that a patch answers, in lines `checkpatch: TYPE: why`
 /// between its `---` and its first file.
 pub(super) fn excused(patch: &str) -> Vec<String> {
@@ -156,7 +180,14 @@ pub(super) fn only_documents(patch: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{Base, base, excused, only_documents};
+    use super::{Base, base, branch, excused, only_documents};
+
+    #[test]
+    fn a_branch_is_two_numbers() {
+        assert_eq!(branch("4.17.5+72-g01140da4e8-1").as_deref(), Some("4.17"));
+        assert_eq!(branch("6.1.192-2").as_deref(), Some("6.1"));
+        assert_eq!(branch("7"), None);
+    }
 
     #[test]
     fn documents_are_told_from_what_is_built() {
@@ -178,7 +209,8 @@ mod tests {
 
     #[test]
     fn excuses_stand_below_the_line() {
-        let patch = "Subject: x\n\ncheckpatch: NO: here\n---\ncheckpatch: MACRO_ARG_REUSE: it is a constant\n 1 file changed\n\ndiff --git a b\ncheckpatch: NOR: here\n";
+        let patch = "Subject: x\n\ncheckpatch: NO: here\n---\ncheckpatch: MACRO_ARG_REUSE: it is \
+                     a constant\n 1 file changed\n\ndiff --git a b\ncheckpatch: NOR: here\n";
         assert_eq!(excused(patch), ["MACRO_ARG_REUSE"]);
     }
 }

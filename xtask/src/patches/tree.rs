@@ -5,24 +5,25 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use super::series::Series;
-use super::source;
+use super::source::Source;
 use crate::run::Tool;
 
-/// The source of `series` in `place`, which has to be in the cache, with nothing applied: hard
-/// links, which take a moment; patch(1) writes new files.
-pub(super) fn pristine(series: &Series, place: &Path) -> Result<PathBuf> {
+/// A source in `place`, which has to be in the cache, with nothing applied: hard links, which take
+/// a moment; patch(1) writes new files.
+pub(super) fn pristine(source: &Source, place: &Path) -> Result<PathBuf> {
     let tree = place.join("source");
-    Tool::new("cp")
-        .args(["--archive", "--link"])
-        .arg(source::get(series)?)
-        .arg(&tree)
-        .log_on_failure()?;
+    Tool::new("cp").args(["--archive", "--link"]).arg(&source.tree).arg(&tree).log_on_failure()?;
     Ok(tree)
 }
 
 /// The same with the whole series applied, and `extra` behind it.
-pub(super) fn patched(series: &Series, place: &Path, extra: &[PathBuf]) -> Result<PathBuf> {
-    let tree = pristine(series, place)?;
+pub(super) fn patched(
+    source: &Source,
+    series: &Series,
+    place: &Path,
+    extra: &[PathBuf],
+) -> Result<PathBuf> {
+    let tree = pristine(source, place)?;
     series.patches.iter().chain(extra).try_for_each(|patch| apply(&tree, patch))?;
     Ok(tree)
 }

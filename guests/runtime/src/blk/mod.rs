@@ -1,22 +1,22 @@
 //! A disk: the frontend of blkif.h, one request at a time.
 //!
 //! One ring page and `SEGMENTS` pages of buffers, granted to the backend as long as the device
-//! exists. Sectors have 512 bytes, in this interface as on the ring; a disk with a larger sector
-//! takes whole ones only.
+//! exists, so that it may map each of them once (`feature-persistent`). Sectors have 512 bytes, in
+//! this interface as on the ring; a disk with a larger sector takes whole ones only.
 
 use core::fmt;
 use core::time::Duration;
 
 use crate::channel::Channel;
+use crate::clock::Instant;
 use crate::device::{DeviceError, Devices, Driver, Frontend, Link, Offer, Own, Told};
-use crate::event::{Port, Source, Wake};
+use crate::event::{Events, Port, Source};
 use crate::front_ring::{BadBackend, FrontRing};
 use crate::grant::Access;
 use crate::memory::{DeviceMemory, Granted};
 use crate::plane::{Class, DeviceId, Plane};
-use crate::store::Token;
 use noxs::state::State;
-use request::{Operation, REQUEST, RESPONSE, Request, Response};
+use request::{MOST_SEGMENTS, Operation, REQUEST, RESPONSE, Request, Response};
 
 pub use name::device_id;
 
@@ -26,15 +26,16 @@ mod request;
 /// Bytes of a sector.
 pub const SECTOR: usize = 512;
 
-/// The pages of data that a request can have: `BLKIF_MAX_SEGMENTS_PER_REQUEST`.
-const SEGMENTS: usize = 11;
+/// The pages of data that a request can have: no more than `BLKIF_MAX_SEGMENTS_PER_REQUEST`.
+const SEGMENTS: usize = 8;
+const _: () = assert!(SEGMENTS <= MOST_SEGMENTS);
 
 /// The pages of one disk: the ring and the buffers of one request.
 pub const DISK_PAGES: usize = 1 + SEGMENTS;
 const RING: usize = 0;
 const BUFFERS: usize = 1;
 
-/// Memory for `N` disks, 52 KiB each.
+/// Memory for `N` disks, 40 KiB each.
 pub type DiskMemory<const N: usize> = DeviceMemory<N, DISK_PAGES>;
 
 /// How long a backend may take for one request: generous, a disk may be slow to spin up, but an
@@ -70,6 +71,8 @@ pub enum DiskError {
     Failed,
     /// The backend broke the protocol or fell silent: the disk is of no more use.
     Backend,
+    /// The operation was given up while the backend was at it: the disk is of no more use.
+    Interrupted,
 }
 
 impl fmt::Display for DiskError {
@@ -81,9 +84,12 @@ impl fmt::Display for DiskError {
             DiskError::Unsupported => "not supported",
             DiskError::Failed => "the backend reports an error",
             DiskError::Backend => "the backend broke the protocol",
+            DiskError::Interrupted => "interrupted",
         })
     }
 }
+
+impl core::error::Error for DiskError {}
 
 impl From<BadBackend> for DiskError {
     fn from(_: BadBackend) -> Self {
@@ -99,19 +105,18 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// Takes disk `id`. `token` is one that no other watch of the application uses.
+    /// Takes disk `id`.
     pub fn open<const N: usize>(
         devices: Devices,
         plane: &mut Plane,
         memory: &'static DiskMemory<N>,
         id: DeviceId,
-        token: Token,
     ) -> Result<Disk, DeviceError> {
         let offer = Offer::find(plane, Class::Disk, id)?;
         let backend = offer.backend()?;
         let pages = Granted::new(memory, devices.grants, backend, |_| Access::Write)?;
         let channel = Channel::open(devices.events, backend)?;
-        let mut frontend = Frontend::open(plane, offer, pages.window(), id, token)?;
+        let mut frontend = Frontend::open(plane, offer, pages.window(), id)?;
         frontend.watch(plane)?;
         Ok(Disk { frontend, queue: Queue::new(pages, channel, id) })
     }
@@ -122,11 +127,11 @@ impl Disk {
         if self.queue.broken && self.frontend.link() < Link::Closing {
             self.frontend.close(plane);
         }
-        self.frontend.advance(plane, &mut self.queue)?;
+        let advanced = self.frontend.advance(plane, &mut self.queue);
         if self.frontend.link() != Link::Connected {
             self.queue.geometry = None;
         }
-        Ok(self.frontend.link())
+        advanced.map(|()| self.frontend.link())
     }
 
     /// Begins to end the connection; `advance` goes on with it until it is `Gone`.
@@ -139,20 +144,66 @@ impl Disk {
         self.queue.geometry
     }
 
-    /// Reads the sectors from `sector` on.
+    /// Reads the sectors from `sector` on. Blocks until that is done, as `write` and `flush` do;
+    /// with `waiting` they can be given up.
+    pub fn read(&mut self, sector: u64, bytes: &mut [u8]) -> Result<(), DiskError> {
+        let events = self.queue.channel.events();
+        self.waiting(patiently(events)).read(sector, bytes)
+    }
+
+    /// Writes the sectors from `sector` on. They may be in the disk's cache afterwards: `flush`
+    /// makes them last.
+    pub fn write(&mut self, sector: u64, bytes: &[u8]) -> Result<(), DiskError> {
+        let events = self.queue.channel.events();
+        self.waiting(patiently(events)).write(sector, bytes)
+    }
+
+    /// Makes what was written last.
+    pub fn flush(&mut self) -> Result<(), DiskError> {
+        let events = self.queue.channel.events();
+        self.waiting(patiently(events)).flush()
+    }
+
+    /// The same operations, with `wait` to wait for the backend. It blocks until the source that it
+    /// is given is ready, or something else of its own is, but not beyond the deadline, and says
+    /// whether to go on. If not, the operation is `Interrupted`, and so is the disk.
+    pub fn waiting<W: FnMut(&mut dyn Source, Instant) -> bool>(
+        &mut self,
+        wait: W,
+    ) -> Waiting<'_, W> {
+        Waiting { queue: &mut self.queue, wait }
+    }
+}
+
+/// Waits for nothing but the disk.
+fn patiently(events: Events) -> impl FnMut(&mut dyn Source, Instant) -> bool {
+    move |source, deadline| {
+        events.wait(&mut [source], Some(deadline));
+        true
+    }
+}
+
+/// A disk whose operations wait as they are told.
+#[derive(Debug)]
+pub struct Waiting<'d, W> {
+    queue: &'d mut Queue,
+    wait: W,
+}
+
+impl<W: FnMut(&mut dyn Source, Instant) -> bool> Waiting<'_, W> {
+    /// As [`Disk::read`].
     pub fn read(&mut self, sector: u64, bytes: &mut [u8]) -> Result<(), DiskError> {
         self.queue.check(sector, bytes.len())?;
         for (sector, bytes) in
             (sector..).step_by(Request::MOST_SECTORS).zip(bytes.chunks_mut(Request::MOST_BYTES))
         {
-            self.queue.exchange(Operation::Read, sector, bytes.len())?;
+            self.queue.exchange(Operation::Read, sector, bytes.len(), &mut self.wait)?;
             self.queue.copy_out(bytes);
         }
         Ok(())
     }
 
-    /// Writes the sectors from `sector` on. They may be in the disk's cache afterwards: `flush`
-    /// makes them last.
+    /// As [`Disk::write`].
     pub fn write(&mut self, sector: u64, bytes: &[u8]) -> Result<(), DiskError> {
         if self.queue.check(sector, bytes.len())?.read_only {
             return Err(DiskError::ReadOnly);
@@ -161,17 +212,17 @@ impl Disk {
             (sector..).step_by(Request::MOST_SECTORS).zip(bytes.chunks(Request::MOST_BYTES))
         {
             self.queue.copy_in(bytes);
-            self.queue.exchange(Operation::Write, sector, bytes.len())?;
+            self.queue.exchange(Operation::Write, sector, bytes.len(), &mut self.wait)?;
         }
         Ok(())
     }
 
-    /// Makes what was written last.
+    /// As [`Disk::flush`].
     pub fn flush(&mut self) -> Result<(), DiskError> {
         if !self.queue.check(0, 0)?.flush {
             return Err(DiskError::Unsupported);
         }
-        self.queue.exchange(Operation::Flush, 0, 0)
+        self.queue.exchange(Operation::Flush, 0, 0, &mut self.wait)
     }
 }
 
@@ -230,10 +281,11 @@ impl Queue {
         operation: Operation,
         sector: u64,
         length: usize,
+        wait: &mut dyn FnMut(&mut dyn Source, Instant) -> bool,
     ) -> Result<(), DiskError> {
-        let result = self.try_exchange(operation, sector, length);
+        let result = self.try_exchange(operation, sector, length, wait);
         // What came late would be taken for the answer to the next.
-        self.broken |= result == Err(DiskError::Backend);
+        self.broken |= matches!(result, Err(DiskError::Backend | DiskError::Interrupted));
         result
     }
 
@@ -242,6 +294,7 @@ impl Queue {
         operation: Operation,
         sector: u64,
         length: usize,
+        wait: &mut dyn FnMut(&mut dyn Source, Instant) -> bool,
     ) -> Result<(), DiskError> {
         self.last = self.last.wrapping_add(1);
         let request = Request { operation, disk: self.id, id: self.last, sector, length };
@@ -249,11 +302,18 @@ impl Queue {
         if self.ring.publish() {
             self.channel.notify();
         }
-        let ring = &mut self.ring;
-        // A bad ring ends the wait, too; `pop` reports it.
-        let done = || ring.arm() != Ok(false);
-        if self.channel.events().wait_until(self.channel.port(), PATIENCE, done) == Wake::TimedOut {
-            return Err(DiskError::Backend);
+        let events = self.channel.events();
+        let mut pending = Pending { ring: &mut self.ring, port: self.channel.port() };
+        let mut deadline = None;
+        while !pending.ready() {
+            let now = events.now();
+            let deadline = *deadline.get_or_insert(now + PATIENCE);
+            if now >= deadline {
+                return Err(DiskError::Backend);
+            }
+            if !wait(&mut pending, deadline) {
+                return Err(DiskError::Interrupted);
+            }
         }
         let response = self.ring.pop::<RESPONSE>()?.ok_or(DiskError::Backend)?;
         Response::decode(response).check(&request)
@@ -272,6 +332,23 @@ impl Queue {
     }
 }
 
+/// A request that the backend has.
+struct Pending<'a> {
+    ring: &'a mut FrontRing<REQUEST>,
+    port: Port,
+}
+
+impl Source for Pending<'_> {
+    fn port(&self) -> Option<Port> {
+        Some(self.port)
+    }
+
+    /// A bad ring ends the wait, too; `pop` reports it.
+    fn ready(&mut self) -> bool {
+        self.ring.arm() != Ok(false)
+    }
+}
+
 impl Driver for Queue {
     const PUBLISHED: State = State::Initialised;
 
@@ -279,7 +356,8 @@ impl Driver for Queue {
         own.write("ring-ref", self.pages.reference(RING).number())?;
         own.write("event-channel", self.channel.port().number())?;
         own.write("protocol", "x86_64-abi")?;
-        own.write("feature-large-sector-size", 1)
+        own.write("feature-large-sector-size", 1)?;
+        own.write("feature-persistent", 1)
     }
 
     fn connect(&mut self, told: &mut Told<'_>) -> Result<(), DeviceError> {

@@ -6,7 +6,9 @@ use crate::page::PAGE;
 use crate::plane::DeviceId;
 
 /// Bytes of a request: operation, number of segments, disk, id, first sector, segments.
-pub(super) const REQUEST: usize = 24 + SEGMENTS * SEGMENT;
+pub(super) const REQUEST: usize = 24 + MOST_SEGMENTS * SEGMENT;
+/// `BLKIF_MAX_SEGMENTS_PER_REQUEST`
+pub(super) const MOST_SEGMENTS: usize = 11;
 /// Bytes of a segment: grant reference, first and last sector in the page.
 const SEGMENT: usize = 8;
 /// Bytes of a response: id, operation, status.

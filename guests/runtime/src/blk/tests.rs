@@ -10,7 +10,7 @@ use crate::test_page::test_page;
 const RESPONSES: usize = 8;
 
 fn queue(geometry: Geometry) -> Queue {
-    let memory: &'static DiskMemory<1> = Box::leak(Box::new(DiskMemory::new()));
+    let memory = DiskMemory::<1>::leaked();
     let peer = DomId::new(0).unwrap();
     let pages = Granted::new(memory, Grants::new(test_page()), peer, |_| Access::Write).unwrap();
     let mut queue =
@@ -66,7 +66,7 @@ fn a_request_as_the_header_has_it() {
         Request { operation: Operation::Flush, length: 0, ..request }.encode(|_| references[0]);
     assert_eq!(flush[..2], [3, 0]);
     let most = Request { length: Request::MOST_BYTES, ..request }.encode(|_| references[0]);
-    assert_eq!((most[1], most[REQUEST - 3]), (11, 7));
+    assert_eq!((most[1], most[24 + 7 * 8 + 5], most[24 + 8 * 8 + 5]), (8, 7, 0));
 }
 
 #[test]
@@ -76,6 +76,45 @@ fn responses_belong_to_their_request() {
     assert_eq!(exchange(&mut queue, 2, -1), Err(DiskError::Failed));
     assert_eq!(exchange(&mut queue, 3, -2), Err(DiskError::Unsupported));
     assert_eq!(exchange(&mut queue, 3, 0), Err(DiskError::Backend));
+}
+
+/// What a backend does with the request that it has.
+fn respond(queue_page: crate::page::SharedPage, number: u32) {
+    let mut response = [0; RESPONSE];
+    response[..8].copy_from_slice(&u64::from(number).to_le_bytes());
+    queue_page.write(64 + ((number - 1) % 32) as usize * REQUEST, &response);
+    queue_page.store_u32(RESPONSES, number);
+}
+
+#[test]
+fn an_operation_waits_as_it_is_told() {
+    let mut queue = queue(disk());
+    let (page, mut waits) = (queue.pages.page(RING), 0);
+    let wait = |source: &mut dyn Source, _| {
+        waits += 1;
+        assert!(!source.ready());
+        // Woken twice for something else.
+        if waits == 3 {
+            respond(page, 1);
+        }
+        true
+    };
+    assert_eq!(Waiting { queue: &mut queue, wait }.flush(), Ok(()));
+    assert_eq!(waits, 3);
+    let done = Waiting { queue: &mut queue, wait: |_: &mut dyn Source, _| false }.flush();
+    assert_eq!(done, Err(DiskError::Interrupted));
+    // Its response would be taken for that of the next.
+    respond(page, 2);
+    let done = Waiting { queue: &mut queue, wait: |_: &mut dyn Source, _| true }.flush();
+    assert_eq!(done, Err(DiskError::Backend));
+}
+
+#[test]
+fn a_backend_may_keep_the_pages_mapped() {
+    let mut queue = queue(disk());
+    let mut keys = noxs::keys::Keys::for_side(noxs::state::Side::Frontend);
+    queue.publish(&mut Own::Noxs(&mut keys)).unwrap();
+    assert_eq!(keys.get(b"feature-persistent"), Some(&b"1"[..]));
 }
 
 #[test]
@@ -118,8 +157,10 @@ proptest! {
 
     #[test]
     fn any_response_is_an_answer_or_an_end(bytes: [u8; RESPONSE], id: u64) {
-        let request = Request { operation: Operation::Read, disk: DeviceId::new(0), id, sector: 0, length: 512 };
+        let disk = DeviceId::new(0);
+        let request = Request { operation: Operation::Read, disk, id, sector: 0, length: 512 };
         let result = Response::decode(bytes).check(&request);
-        prop_assert!(id == u64::from_le_bytes(bytes[..8].try_into().unwrap()) || result == Err(DiskError::Backend));
+        let answered = u64::from_le_bytes(bytes[..8].try_into().unwrap());
+        prop_assert!(id == answered || result == Err(DiskError::Backend));
     }
 }

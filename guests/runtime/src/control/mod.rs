@@ -3,27 +3,26 @@
 use core::fmt;
 
 use crate::Exit;
+use crate::event::{Port, Ports, Source};
 use crate::plane::{NO_KEYS, Plane};
 use crate::store::{StoreError, Token};
 use crate::text::Text;
 use sysctl::Sysctl;
+use xenstore::Requests;
 
 mod sysctl;
 mod xenstore;
 
-/// The token of all that concerns requests.
-const TOKEN: Token = Token::new(Token::COUNT - 1);
-
 /// The longest text about itself that a guest is told, in bytes.
 const TEXT: usize = 128;
 
-/// The toolstack's requests. Uses the last token of the plane's watches.
+/// The toolstack's requests.
 #[derive(Debug)]
 pub struct Control(Kind);
 
 #[derive(Debug)]
 enum Kind {
-    Xenstore,
+    Xenstore(Requests),
     Noxs(Sysctl),
 }
 
@@ -31,8 +30,10 @@ impl Control {
     /// Advertises what this guest answers, power off and reboot, and watches for it.
     pub fn open(plane: &mut Plane) -> Result<Control, StoreError> {
         match plane {
-            Plane::Xenstore(store) => xenstore::open(store).map(|()| Control(Kind::Xenstore)),
-            Plane::Noxs(noxs) => Ok(Control(Kind::Noxs(Sysctl::open(noxs)))),
+            Plane::Xenstore(store) => {
+                Requests::open(store).map(|requests| Control(Kind::Xenstore(requests)))
+            }
+            Plane::Noxs(noxs) => Sysctl::open(noxs).map(|sysctl| Control(Kind::Noxs(sysctl))),
         }
     }
 
@@ -40,7 +41,7 @@ impl Control {
     /// application.
     pub fn request(&mut self, plane: &mut Plane) -> Option<Exit> {
         match (&mut self.0, plane) {
-            (Kind::Xenstore, Plane::Xenstore(store)) => xenstore::request(store),
+            (Kind::Xenstore(requests), Plane::Xenstore(store)) => requests.take(store),
             (Kind::Noxs(sysctl), Plane::Noxs(noxs)) => sysctl.request(noxs),
             // A guest has one plane.
             _ => None,
@@ -51,7 +52,7 @@ impl Control {
     /// not.
     pub fn about_me(&mut self, plane: &mut Plane, key: &'static str) -> Option<About> {
         match (&mut self.0, plane) {
-            (Kind::Xenstore, Plane::Xenstore(store)) => {
+            (Kind::Xenstore(_), Plane::Xenstore(store)) => {
                 About::new(store.read(key, &mut [0; TEXT]).ok()?)
             }
             (Kind::Noxs(sysctl), _) => {
@@ -63,6 +64,42 @@ impl Control {
     }
 }
 
+impl Control {
+    /// The plane as a source that is ready when there may be a request, and for nothing else that
+    /// happens: for those who wait for something particular.
+    pub fn only<'a>(&'a self, plane: &'a mut Plane) -> Requested<'a> {
+        Requested { control: self, plane }
+    }
+
+    fn token(&self) -> Token {
+        match &self.0 {
+            Kind::Xenstore(requests) => requests.token(),
+            Kind::Noxs(sysctl) => sysctl.token(),
+        }
+    }
+}
+
+/// What [`Control::only`] gives.
+#[derive(Debug)]
+pub struct Requested<'a> {
+    control: &'a Control,
+    plane: &'a mut Plane,
+}
+
+impl Source for Requested<'_> {
+    fn port(&self) -> Option<Port> {
+        self.plane.port()
+    }
+
+    fn more_ports(&self, ports: &mut Ports) {
+        self.plane.more_ports(ports);
+    }
+
+    fn ready(&mut self) -> bool {
+        self.plane.ready() && self.plane.has_fired(self.control.token())
+    }
+}
+
 /// A text that the toolstack tells.
 #[derive(Clone, Copy, Debug)]
 pub struct About(Text<TEXT>);
@@ -70,6 +107,10 @@ pub struct About(Text<TEXT>);
 impl About {
     fn new(bytes: &[u8]) -> Option<About> {
         Text::new(format_args!("{}", core::str::from_utf8(bytes).ok()?)).map(About)
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        self.0.as_str()
     }
 }
 

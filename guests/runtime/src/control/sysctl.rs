@@ -5,10 +5,10 @@ use noxs::device::Class;
 use noxs::keys::{KeyList, Keys};
 use noxs::state::{Side, State};
 
-use super::TOKEN;
 use crate::Exit;
 use crate::foreign::{ForeignWindow, Tenancy};
 use crate::plane::{Endpoint, KeyBuffer, NO_KEYS, Noxs};
+use crate::store::{Claim, StoreError, Token};
 use crate::text::{self, Decimal};
 use crate::window::Window;
 
@@ -19,6 +19,7 @@ const PLACE: ForeignWindow = ForeignWindow { window: &WINDOW, tenancy: &TENANCY 
 /// The device, which may come later, or go and come again.
 #[derive(Debug)]
 pub(super) struct Sysctl {
+    claim: Claim,
     endpoint: Option<Endpoint>,
     /// The count of the last request that was taken up, and of the last that was refused; 0: none.
     taken: u32,
@@ -26,11 +27,15 @@ pub(super) struct Sysctl {
 }
 
 impl Sysctl {
-    pub(super) fn open(noxs: &mut Noxs) -> Sysctl {
-        let mut sysctl = Sysctl { endpoint: None, taken: 0, refused: 0 };
-        noxs.watch(TOKEN);
+    pub(super) fn open(noxs: &mut Noxs) -> Result<Sysctl, StoreError> {
+        let mut sysctl = Sysctl { claim: noxs.claim()?, endpoint: None, taken: 0, refused: 0 };
+        noxs.watch_for(sysctl.claim.token());
         sysctl.look(noxs);
-        sysctl
+        Ok(sysctl)
+    }
+
+    pub(super) fn token(&self) -> Token {
+        self.claim.token()
     }
 
     /// What the toolstack tells.
@@ -39,7 +44,7 @@ impl Sysctl {
     }
 
     pub(super) fn request(&mut self, noxs: &mut Noxs) -> Option<Exit> {
-        if !noxs.take_fired(TOKEN) {
+        if !noxs.take_fired_for(self.claim.token()) {
             return None;
         }
         self.look(noxs);
@@ -63,15 +68,16 @@ impl Sysctl {
     /// Takes the device when it comes, lets go of it when it goes.
     fn look(&mut self, noxs: &mut Noxs) {
         if self.endpoint.take_if(|endpoint| !noxs.holds(endpoint.entry())).is_some() {
-            noxs.unwatch_device(TOKEN);
-            noxs.watch(TOKEN);
+            noxs.unwatch_for(self.claim.token());
+            noxs.watch_for(self.claim.token());
         }
         if self.endpoint.is_none()
             && let Some(entry) = noxs.offered(Class::SYSCTL, 0)
             && let Ok(endpoint) = noxs.open_endpoint(entry, PLACE)
         {
-            noxs.watch_device(TOKEN, &endpoint);
-            *self = Sysctl { endpoint: Some(endpoint), taken: 0, refused: 0 };
+            noxs.watch_device(self.claim.token(), &endpoint);
+            self.endpoint = Some(endpoint);
+            (self.taken, self.refused) = (0, 0);
         }
     }
 
@@ -91,7 +97,8 @@ impl Sysctl {
     }
 
     /// Tells what this guest does as asked, and which requests it has seen.
-    #[inline(never)] // Its buffer is on the stack of a small guest, and is not to lie there beside `request`'s.
+    // Its buffer is on the stack of a small guest, and is not to lie there beside `request`'s.
+    #[inline(never)]
     fn publish(&mut self) {
         let Some(endpoint) = &mut self.endpoint else { return };
         let mut keys = Keys::for_side(Side::Frontend);

@@ -62,7 +62,7 @@ fn request(sysctl: &mut Sysctl, noxs: &mut Noxs) -> Option<Exit> {
 fn requests_are_acknowledged_once_and_others_refused() {
     let (mut host, mut noxs) = host();
     host.add();
-    let mut sysctl = Sysctl::open(&mut noxs);
+    let mut sysctl = Sysctl::open(&mut noxs).unwrap();
     assert_eq!(request(&mut sysctl, &mut noxs), None);
     assert_eq!(host.backend.page().state(Side::Frontend), Ok(State::Connected));
     assert_eq!(
@@ -95,7 +95,7 @@ fn requests_are_acknowledged_once_and_others_refused() {
 #[test]
 fn a_device_that_comes_later_is_taken() {
     let (mut host, mut noxs) = host();
-    let mut sysctl = Sysctl::open(&mut noxs);
+    let mut sysctl = Sysctl::open(&mut noxs).unwrap();
     assert_eq!(request(&mut sysctl, &mut noxs), None);
     host.ask("poweroff", "1");
     host.add();
@@ -106,7 +106,7 @@ fn a_device_that_comes_later_is_taken() {
 fn a_device_that_goes_and_comes_counts_anew() {
     let (mut host, mut noxs) = host();
     host.add();
-    let mut sysctl = Sysctl::open(&mut noxs);
+    let mut sysctl = Sysctl::open(&mut noxs).unwrap();
     host.ask("suspend", "9");
     assert_eq!(request(&mut sysctl, &mut noxs), None);
     host.backend.set_state(State::Closing).unwrap();
@@ -128,10 +128,12 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn no_page_makes_it_panic(steps in prop::collection::vec((0usize..1024, any::<u32>(), 0u8..8), 1..40)) {
+    fn no_page_makes_it_panic(
+        steps in prop::collection::vec((0usize..1024, any::<u32>(), 0u8..8), 1..40),
+    ) {
         let (mut host, mut noxs) = host();
         host.add();
-        let mut sysctl = Sysctl::open(&mut noxs);
+        let mut sysctl = Sysctl::open(&mut noxs).unwrap();
         for (word, value, what) in steps {
             match what {
                 0 => host.page.store_u32(16, value % 10),

@@ -5,7 +5,7 @@ use super::link::{self, Link};
 use super::nodes::{Nodes, Offer, Own, Told};
 use crate::foreign::ForeignWindow;
 use crate::plane::{DeviceId, Plane};
-use crate::store::Token;
+use crate::store::Claim;
 use noxs::state::State;
 
 /// What a kind of device adds to the sequence that all have in common.
@@ -24,9 +24,12 @@ pub(crate) trait Driver {
 #[derive(Debug)]
 pub(crate) struct Frontend {
     id: DeviceId,
-    token: Token,
     nodes: Nodes,
     link: Link,
+    /// The token of the watch for the backend, as long as there is one.
+    claim: Option<Claim>,
+    /// Our state that the backend could not be told.
+    untold: Option<State>,
 }
 
 impl Frontend {
@@ -37,14 +40,17 @@ impl Frontend {
         offer: Offer,
         window: ForeignWindow,
         id: DeviceId,
-        token: Token,
     ) -> Result<Frontend, DeviceError> {
-        Ok(Frontend { id, token, nodes: Nodes::open(plane, offer, window)?, link: Link::Offered })
+        let nodes = Nodes::open(plane, offer, window)?;
+        Ok(Frontend { id, nodes, link: Link::Offered, claim: None, untold: None })
     }
 
     /// Watches the backend. The watch ends when the device is `Gone`.
     pub(crate) fn watch(&mut self, plane: &mut Plane) -> Result<(), DeviceError> {
-        self.nodes.watch(plane, self.token)
+        let claim = plane.claim()?;
+        self.nodes.watch(plane, claim.token())?;
+        self.claim = Some(claim);
+        Ok(())
     }
 
     pub(crate) fn id(&self) -> DeviceId {
@@ -72,15 +78,21 @@ impl Frontend {
         plane: &mut Plane,
         driver: &mut D,
     ) -> Result<(), DeviceError> {
-        if !plane.take_fired(self.token) {
+        let Some(claim) = &self.claim else { return Ok(()) };
+        if !self.nodes.take_fired(plane, claim.token()) {
             return Ok(());
+        }
+        if let Some(state) = self.untold.take() {
+            self.tell(plane, state)?;
         }
         let backend = self.nodes.backend_state(plane)?;
         while let Some(link) = link::next(self.link, backend) {
-            let done = self.enter(link, plane, driver);
-            if done.is_err() {
-                self.close(plane);
-                return done;
+            if let Err(error) = self.enter(link, plane, driver) {
+                // What the plane cannot do at present is done when the watch fires again.
+                if !error.is_temporary() {
+                    self.close(plane);
+                }
+                return Err(error);
             }
         }
         Ok(())
@@ -90,15 +102,29 @@ impl Frontend {
     pub(crate) fn close(&mut self, plane: &mut Plane) {
         if self.link < Link::Closing {
             self.link = Link::Closing;
-            // If the toolstack has removed our nodes there is nobody to be told.
-            let _ = self.nodes.set_state(plane, State::Closing);
+            // What cannot be told now is told by `advance`.
+            let _ = self.tell(plane, State::Closing);
         }
     }
 
     /// Ends the watch of a device that is dropped before it is gone.
     pub(crate) fn abandon(&mut self, plane: &mut Plane) {
         self.link = Link::Gone;
-        self.nodes.unwatch(plane, self.token);
+        if let Some(claim) = self.claim.take() {
+            self.nodes.unwatch(plane, claim.token());
+        }
+    }
+
+    /// Tells the backend that the connection ends.
+    fn tell(&mut self, plane: &mut Plane, state: State) -> Result<(), DeviceError> {
+        match self.nodes.set_state(plane, state) {
+            Err(error) if error.is_temporary() => {
+                self.untold = Some(state);
+                Err(error)
+            }
+            // If the toolstack has removed our nodes there is nobody to be told.
+            _ => Ok(()),
+        }
     }
 
     fn enter<D: Driver>(
@@ -119,7 +145,7 @@ impl Frontend {
                 }
             }
             Link::Closing => self.close(plane),
-            Link::Closed => _ = self.nodes.set_state(plane, State::Closed),
+            Link::Closed => self.tell(plane, State::Closed)?,
             Link::Gone => self.abandon(plane),
         }
         self.link = link;

@@ -15,13 +15,14 @@ use crate::foreign::{ForeignWindow, Tenancy};
 use crate::grant::DomId;
 use crate::page::SharedPage;
 use crate::plane::{Class, Noxs};
-use crate::store::fake::{Answer, pair, requests, script};
+use crate::store::fake::{Answer, impatient, pair, requests, script};
 use crate::store::{Store, Token};
 use crate::test_page::{grant, test_page};
 use crate::window::Window;
 use Answer::{Fires, Missing, Unwatches, Value, Watches, Wrote};
 
-const TOKEN: Token = Token::new(3);
+/// The first one that a plane hands out.
+const TOKEN: Token = Token::new(0);
 
 /// Publishes one node, and connects unless it is told to fail.
 struct Fake {
@@ -55,7 +56,7 @@ fn window() -> ForeignWindow {
 fn take(plane: &mut Plane) -> Result<Frontend, DeviceError> {
     let offer = Offer::find(plane, Class::Disk, DeviceId::new(5))?;
     assert_eq!(offer.backend()?, DomId::new(2).unwrap());
-    let mut frontend = Frontend::open(plane, offer, window(), DeviceId::new(5), TOKEN)?;
+    let mut frontend = Frontend::open(plane, offer, window(), DeviceId::new(5))?;
     frontend.watch(plane)?;
     Ok(frontend)
 }
@@ -82,7 +83,7 @@ fn a_whole_life() {
         "device/vbd/5/state|",
         "device/vbd/5/backend-id|",
         "device/vbd/5/backend|",
-        "/b/state|Ad|",
+        "/b/state|Aa|",
     ];
     assert_eq!(requests(&mut asked), expected);
 
@@ -104,7 +105,7 @@ fn a_whole_life() {
     assert_eq!(asked, ["/b/state|", "device/vbd/5/state|5", "device/vbd/5/state|6"]);
     let (link, asked) = advance(&[Missing, Unwatches]);
     assert_eq!(link, Link::Gone);
-    assert_eq!(asked, ["/b/state|", "/b/state|Ad|"]);
+    assert_eq!(asked, ["/b/state|", "/b/state|Aa|"]);
 }
 
 #[test]
@@ -122,6 +123,77 @@ fn a_device_that_tells_nonsense_is_closed() {
     assert_eq!(advanced, Err(DeviceError::Node("sectors")));
     assert_eq!(frontend.link(), Link::Closing);
     assert_eq!(requests(&mut asked), ["/b/state|", "device/vbd/5/state|5"]);
+}
+
+/// A frontend on a store, whose watch has fired once; and the other end of the store's ring.
+fn taken() -> (Plane, Frontend, crate::ring::Consumer, crate::ring::Producer) {
+    let (given, asked, mut server) = pair();
+    script(&given, &mut server, &[Value("1"), Value("2"), Value("/b"), Watches]);
+    let mut plane = Plane::Xenstore(given);
+    let frontend = take(&mut plane).unwrap();
+    script(store(&mut plane), &mut server, &[Fires(TOKEN)]);
+    assert!(crate::Source::ready(&mut plane));
+    (plane, frontend, asked, server)
+}
+
+/// The toolstack has removed all nodes, and while the guest finds that out, more comes for its
+/// watch.
+#[test]
+fn what_fires_for_a_device_that_is_gone_is_for_nobody() {
+    let (mut plane, mut frontend, _asked, mut server) = taken();
+    script(store(&mut plane), &mut server, &[Missing, Fires(TOKEN), Unwatches, Fires(TOKEN)]);
+    frontend.advance(&mut plane, &mut Fake { fails: false }).unwrap();
+    assert_eq!(frontend.link(), Link::Gone);
+    assert!(!crate::Source::ready(&mut plane));
+    // The token is another's by now, for which nothing has fired.
+    let claims: Vec<_> = (0..Token::COUNT).map(|_| plane.claim().unwrap()).collect();
+    assert!(claims.iter().any(|claim| claim.token() == TOKEN));
+    assert!(!crate::Source::ready(&mut plane));
+}
+
+#[test]
+fn a_device_that_is_dropped_gives_its_token_back() {
+    let (mut plane, frontend, _asked, mut server) = taken();
+    drop(frontend);
+    assert!(!crate::Source::ready(&mut plane));
+    script(store(&mut plane), &mut server, &[Fires(TOKEN)]);
+    assert!(!crate::Source::ready(&mut plane));
+    let claims: Vec<_> = (0..Token::COUNT).map(|_| plane.claim().unwrap()).collect();
+    assert_eq!(plane.claim().unwrap_err(), crate::StoreError::NoToken);
+    drop(claims);
+
+    let (host, mut plane) = host();
+    let frontend = take(&mut plane).unwrap();
+    assert!(crate::Source::ready(&mut plane));
+    drop(frontend);
+    assert!(!crate::Source::ready(&mut plane));
+    // Its port may be somebody else's.
+    host.ring();
+    assert!(!crate::Source::ready(&mut plane));
+    assert_eq!(host.info.load_u64(PENDING), 1 << PORT);
+}
+
+/// A store that does not answer for a while: the sequence goes on when it does.
+#[test]
+fn what_cannot_be_told_at_present_is_told_later() {
+    let (mut plane, mut frontend, mut asked, mut server) = taken();
+    let mut driver = Fake { fails: false };
+    impatient(store(&mut plane));
+    script(store(&mut plane), &mut server, &[Value("2"), Wrote]);
+    let silent = Err(DeviceError::Store(crate::StoreError::Silent));
+    assert_eq!(frontend.advance(&mut plane, &mut driver), silent);
+    assert_eq!(frontend.link(), Link::Offered);
+    assert_eq!(frontend.advance(&mut plane, &mut driver), Ok(()));
+    frontend.close(&mut plane);
+    assert_eq!(frontend.link(), Link::Closing);
+    requests(&mut asked);
+    crate::store::fake::put(&mut server, 11, store(&mut plane).requests_made(), b"OK\0");
+    assert!(crate::Source::ready(&mut plane));
+    script(store(&mut plane), &mut server, &[Wrote, Value("5"), Wrote]);
+    frontend.advance(&mut plane, &mut driver).unwrap();
+    assert_eq!(frontend.link(), Link::Closed);
+    let told = ["device/vbd/5/state|5", "/b/state|", "device/vbd/5/state|6"];
+    assert_eq!(requests(&mut asked), told);
 }
 
 #[test]
@@ -292,8 +364,8 @@ fn a_page_that_is_none_is_refused() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Whatever is in the page and changes there, and whatever events come: the link goes forward only, our own state is what we
-    /// wrote, and when the device is taken away it ends.
+    /// Whatever is in the page and changes there, and whatever events come: the link goes forward
+    /// only, our own state is what we wrote, and when the device is taken away it ends.
     #[test]
     fn no_page_makes_it_panic(
         steps in prop::collection::vec((0usize..1024, any::<u32>(), 0u8..12, any::<bool>()), 1..60),

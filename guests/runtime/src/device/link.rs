@@ -5,6 +5,7 @@
 //!   Offered ------------------> Published -------------------> Connected
 //!      |                            |                              |
 //!      +---- backend Closing, or Closed, or we want to end it -----+
+//!                                   |          (Connected: or it starts again)
 //!                                   |
 //!                                   v        backend Closing or Closed
 //!                                Closing ----------------------------> Closed
@@ -49,13 +50,17 @@ pub enum Link {
 
 /// What follows for a device at `link` from what its backend says. None: nothing.
 pub(crate) fn next(link: Link, backend: Backend) -> Option<Link> {
-    use State::{Closed, Closing, Connected, InitWait, Initialised};
+    use State::{Closed, Closing, Connected, InitWait, Initialised, Initialising};
     match (link, backend) {
         (Link::Gone, _) => None,
         (_, Backend::Missing) => Some(Link::Gone),
         (Link::Offered, Backend::Is(InitWait | Initialised)) => Some(Link::Published),
         (Link::Published, Backend::Is(Connected)) => Some(Link::Connected),
         (Link::Offered | Link::Published | Link::Connected, Backend::Is(Closing | Closed)) => {
+            Some(Link::Closing)
+        }
+        // It has started again: what we shared with it is of no more use.
+        (Link::Connected, Backend::Is(Initialising | InitWait | Initialised)) => {
             Some(Link::Closing)
         }
         (Link::Closing, Backend::Is(Closing | Closed)) => Some(Link::Closed),
@@ -66,6 +71,8 @@ pub(crate) fn next(link: Link, backend: Backend) -> Option<Link> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use proptest::prelude::*;
 
     use super::*;
@@ -108,6 +115,15 @@ mod tests {
     }
 
     #[test]
+    fn a_backend_that_starts_again_ends_it() {
+        let mut states = [2, 4, 1, 2].map(|number| Backend::Is(state(number).unwrap())).to_vec();
+        let until = [Link::Offered, Link::Published, Link::Connected, Link::Closing];
+        assert_eq!(run(&states), until);
+        states.extend([Backend::Is(State::Closing), Backend::Is(State::Closed)]);
+        assert_eq!(run(&states), [&until[..], &[Link::Closed, Link::Gone]].concat());
+    }
+
+    #[test]
     fn nothing_follows_from_nonsense() {
         assert_eq!(state(9), None);
         assert_eq!(state(u64::MAX), None);
@@ -118,7 +134,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever a backend says, in whatever order: a device goes forward only, and so comes to an end.
+        /// Whatever a backend says, in whatever order: a device goes forward only, and so comes to
+        /// an end.
         #[test]
         fn forward_only(numbers in prop::collection::vec(0u64..10, 0..50)) {
             let states: Vec<_> = numbers

@@ -65,7 +65,7 @@ pub enum DeviceError {
 impl fmt::Display for DeviceError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            DeviceError::Store(error) => write!(f, "Xenstore: {error:?}"),
+            DeviceError::Store(error) => write!(f, "Xenstore: {error}"),
             DeviceError::Node(name) => write!(f, "node {name} is missing or wrong"),
             DeviceError::NotOffered => f.write_str("not offered"),
             DeviceError::Memory => f.write_str("no memory for another device"),
@@ -74,6 +74,15 @@ impl fmt::Display for DeviceError {
             DeviceError::Keys => f.write_str("wrong keys or state of our own"),
             DeviceError::Backend => f.write_str("the backend broke the protocol"),
         }
+    }
+}
+
+impl core::error::Error for DeviceError {}
+
+impl DeviceError {
+    /// Whether the plane's watches fire when it is worth to try again.
+    pub(crate) fn is_temporary(self) -> bool {
+        matches!(self, DeviceError::Store(error) if error.is_temporary())
     }
 }
 

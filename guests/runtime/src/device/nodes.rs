@@ -88,11 +88,20 @@ impl Nodes {
         }
     }
 
+    /// Whether the watch fired since this was asked last.
+    pub(super) fn take_fired(&self, plane: &mut Plane, token: Token) -> bool {
+        match (self, plane) {
+            (Nodes::Xenstore(nodes), Plane::Xenstore(store)) => nodes.take_fired(store, token),
+            (_, Plane::Noxs(noxs)) => noxs.take_fired_for(token),
+            _ => false,
+        }
+    }
+
     /// Ends the watch.
     pub(super) fn unwatch(&self, plane: &mut Plane, token: Token) {
         match (self, plane) {
             (Nodes::Xenstore(nodes), Plane::Xenstore(store)) => nodes.unwatch(store, token),
-            (_, Plane::Noxs(noxs)) => noxs.unwatch_device(token),
+            (_, Plane::Noxs(noxs)) => noxs.unwatch_for(token),
             _ => {}
         }
     }

@@ -59,12 +59,17 @@ impl StoreNodes {
     }
 
     pub(super) fn watch(&self, store: &mut Store, token: Token) -> Result<(), DeviceError> {
-        Ok(store.watch(self.backend_node("state")?.as_str(), token)?)
+        Ok(store.watch_for(self.backend_node("state")?.as_str(), token)?)
+    }
+
+    pub(super) fn take_fired(&self, store: &mut Store, token: Token) -> bool {
+        let node = self.backend_node("state");
+        node.is_ok_and(|node| store.take_fired_at(node.as_str(), token))
     }
 
     pub(super) fn unwatch(&self, store: &mut Store, token: Token) {
         if let Ok(node) = self.backend_node("state") {
-            let _ = store.unwatch(node.as_str(), token);
+            store.unwatch_at(node.as_str(), token);
         }
     }
 

@@ -27,8 +27,8 @@ pub(crate) fn alloc_unbound(peer: u16) -> Result<u32, Errno> {
 }
 
 /// EVTCHNOP_close.
-pub(crate) fn close_port(port: Port) {
-    let argument = port.number();
+pub(crate) fn close_port(port: u32) {
+    let argument = port;
     // SAFETY: `argument` is the `struct evtchn_close` that the operation reads. It fails for a port
     // that is not open only.
     let _ = unsafe { call::<EVENT_CHANNEL_OP>([3, address(&argument), 0]) };

@@ -20,7 +20,7 @@ pub(crate) enum Space {
 pub(crate) unsafe fn update_va_mapping(va: u64, entry: u64) -> Result<(), Errno> {
     const UVMF_INVLPG: u64 = 2;
     // SAFETY: the caller's promise.
-    unsafe { call::<UPDATE_VA_MAPPING>([va, entry, UVMF_INVLPG]) }
+    unsafe { call::<UPDATE_VA_MAPPING>([va, entry, UVMF_INVLPG]) }.map(drop)
 }
 
 /// XENMEM_add_to_physmap, PVH: the page of `space` takes the place of frame `gfn`.
@@ -40,7 +40,7 @@ pub(crate) unsafe fn add_to_physmap(space: Space, gfn: u64) -> Result<(), Errno>
     let argument = AddToPhysmap { domid: DOMID_SELF, size: 0, space: space as u32, index: 0, gfn };
     // SAFETY: `argument` is the structure that the operation reads; the frame is the caller's
     // promise.
-    unsafe { call::<MEMORY_OP>([7, address(&argument), 0]) }
+    unsafe { call::<MEMORY_OP>([7, address(&argument), 0]) }.map(drop)
 }
 
 /// XENMEM_decrease_reservation, PVH: gives the memory of frame `gfn` back. Nothing is at that frame
@@ -62,7 +62,16 @@ pub(crate) unsafe fn give_back(gfn: u64) -> Result<(), Errno> {
     let argument = Reservation { frames, count: 1, order: 0, flags: 0, domid: DOMID_SELF };
     // SAFETY: `argument` is the structure that the operation reads, with a pointer to one frame
     // number; the frame is the caller's promise.
-    unsafe { call::<MEMORY_OP>([1, address(&argument), 0]) }
+    let given = unsafe { call::<MEMORY_OP>([1, address(&argument), 0]) }?;
+    given_back(given)
+}
+
+/// What XENMEM_decrease_reservation returns: how many it took, which is none of a frame that has no
+/// memory, or whose memory Xen cannot take.
+fn given_back(count: u64) -> Result<(), Errno> {
+    /// EBUSY
+    const BUSY: Errno = Errno(16);
+    if count == 1 { Ok(()) } else { Err(BUSY) }
 }
 
 /// XENMEM_noxs_op: asks what Xen speaks of NoXS (`OP_QUERY`), or for the device page (`OP_MAP`).
@@ -72,5 +81,16 @@ pub(crate) unsafe fn give_back(gfn: u64) -> Result<(), Errno> {
 pub(crate) unsafe fn noxs(argument: &mut NoxsOp) -> Result<(), Errno> {
     // SAFETY: `argument` is the structure that the operation reads and writes; the frame is the
     // caller's promise.
-    unsafe { call::<MEMORY_OP>([XENMEM_NOXS_OP.into(), address_mut(argument), 0]) }
+    unsafe { call::<MEMORY_OP>([XENMEM_NOXS_OP.into(), address_mut(argument), 0]) }.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::given_back;
+
+    #[test]
+    fn a_frame_that_xen_did_not_take_is_an_error() {
+        assert!(given_back(1).is_ok());
+        assert!(given_back(0).is_err());
+    }
 }

@@ -23,6 +23,8 @@ impl fmt::Display for Errno {
     }
 }
 
+impl core::error::Error for Errno {}
+
 const SET_TRAP_TABLE: usize = 0;
 const MEMORY_OP: usize = 12;
 const UPDATE_VA_MAPPING: usize = 14;
@@ -72,8 +74,9 @@ pub(crate) fn shutdown(reason: Reason) -> ! {
     }
 }
 
-/// SCHEDOP_poll: blocks until one of `ports` is pending, or `deadline` (system time, ns; 0: none),
-/// or without a reason. With no port and no deadline: until some event arrives.
+/// SCHEDOP_poll: blocks until one of `ports` is pending, or `deadline` (system time, ns; 0, and
+/// what is beyond Xen's signed numbers: none), or without a reason. With no port and no deadline:
+/// until some event arrives.
 pub(crate) fn poll(ports: &[Port], deadline: u64) {
     #[repr(C)]
     struct Poll {
@@ -84,11 +87,18 @@ pub(crate) fn poll(ports: &[Port], deadline: u64) {
     const _: () = assert!(size_of::<Poll>() == 24);
     // Xen takes at most 128 ports; waking early is allowed, so fewer than asked for would not be.
     let count = u32::try_from(ports.len()).unwrap_or(u32::MAX);
+    let deadline = timeout(deadline);
     let argument = Poll { ports: ports.as_ptr().expose_provenance() as u64, count, deadline };
     // SAFETY: `argument` is the structure that the operation reads, with a pointer to `count`
     // ports, which are integers of 32 bits. A failure (a port that is not valid) returns at
     // once: the caller sees a wake without a reason.
     let _ = unsafe { call::<SCHED_OP>([3, address(&argument), 0]) };
+}
+
+/// A deadline as SCHEDOP_poll takes it: what is none as a signed number would be over already, and
+/// is 300 years away.
+fn timeout(deadline: u64) -> u64 {
+    if i64::try_from(deadline).is_ok() { deadline } else { 0 }
 }
 
 /// HYPERVISOR_set_trap_table, PV. The table ends with a line of zeroes.
@@ -97,7 +107,7 @@ pub(crate) fn poll(ports: &[Port], deadline: u64) {
 /// The addresses in the table are trap handlers.
 pub(crate) unsafe fn set_trap_table(table: &[TrapInfo]) -> Result<(), Errno> {
     // SAFETY: the caller's promise for the handlers; the table is what the operation reads.
-    unsafe { call::<SET_TRAP_TABLE>([table.as_ptr().expose_provenance() as u64, 0, 0]) }
+    unsafe { call::<SET_TRAP_TABLE>([table.as_ptr().expose_provenance() as u64, 0, 0]) }.map(drop)
 }
 
 /// HVMOP_get_param, PVH.
@@ -127,13 +137,12 @@ fn address_mut<T>(argument: &mut T) -> u64 {
     core::ptr::from_mut(argument).expose_provenance() as u64
 }
 
-/// Calls entry `NUMBER` of the hypercall page. No operation that we use returns a value above zero
-/// that anyone needs.
+/// Calls entry `NUMBER` of the hypercall page. Returns what the operation does: 0 for most.
 ///
 /// # Safety
 /// The arguments are what the hypercall expects, and what it does to this domain is sound.
 #[cfg(not(test))]
-unsafe fn call<const NUMBER: usize>(arguments: [u64; 3]) -> Result<(), Errno> {
+unsafe fn call<const NUMBER: usize>(arguments: [u64; 3]) -> Result<u64, Errno> {
     use core::arch::asm;
 
     unsafe extern "C" {
@@ -146,9 +155,10 @@ unsafe fn call<const NUMBER: usize>(arguments: [u64; 3]) -> Result<(), Errno> {
     unsafe {
         asm!("call {page} + {offset}", page = sym hypercall_page, offset = const NUMBER * 32,
             out("rax") result, inout("rdi") arguments[0] => _, inout("rsi") arguments[1] => _,
-            inout("rdx") arguments[2] => _, out("rcx") _, out("r8") _, out("r9") _, out("r10") _, out("r11") _);
+            inout("rdx") arguments[2] => _, out("rcx") _,
+            out("r8") _, out("r9") _, out("r10") _, out("r11") _);
     }
-    if result < 0 { Err(Errno(-result)) } else { Ok(()) }
+    u64::try_from(result).map_err(|_| Errno(-result))
 }
 
 /// On the host, where the unit tests run, there is no Xen: ENOSYS.
@@ -156,6 +166,20 @@ unsafe fn call<const NUMBER: usize>(arguments: [u64; 3]) -> Result<(), Errno> {
 /// # Safety
 /// None needed: nothing happens.
 #[cfg(test)]
-unsafe fn call<const NUMBER: usize>(_arguments: [u64; 3]) -> Result<(), Errno> {
+unsafe fn call<const NUMBER: usize>(_arguments: [u64; 3]) -> Result<u64, Errno> {
     Err(Errno(38))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::timeout;
+
+    /// A wait until `now() + Duration::MAX` was a loop.
+    #[test]
+    fn what_never_comes_is_no_deadline() {
+        assert_eq!(timeout(5), 5);
+        assert_eq!(timeout(i64::MAX.cast_unsigned()), i64::MAX.cast_unsigned());
+        assert_eq!(timeout(1 << 63), 0);
+        assert_eq!(timeout(u64::MAX), 0);
+    }
 }

@@ -1,7 +1,8 @@
 //! A network interface: the frontend of netif.h, as a device for smoltcp.
 //!
 //! One queue, one event channel, packets of one page at most. Each direction has `SLOTS` buffers,
-//! granted to the backend as long as the device exists; a received frame is copied out once and
+//! granted to the backend as long as the device exists: a page each for what comes in, as the
+//! backend wants it, and half a page for what goes out. A received frame is copied out once and
 //! only the copy is looked at. Checksums are neither left out nor believed: we say
 //! `feature-no-csum-offload`, and smoltcp verifies all that arrives.
 
@@ -17,9 +18,8 @@ use crate::event::{Port, Source};
 use crate::front_ring::BadBackend;
 use crate::grant::Access;
 use crate::memory::{DeviceMemory, Granted};
+use crate::page::PAGE;
 use crate::plane::{Class, DeviceId, Plane};
-use crate::slots::SLOTS;
-use crate::store::Token;
 use crate::text;
 use receive::Receive;
 use transmit::Transmit;
@@ -30,12 +30,19 @@ mod transmit;
 /// Bytes of the longest frame: 1500 and an Ethernet header, without its checksum.
 const FRAME: usize = 1514;
 
-/// The pages of one interface: a ring and the buffers for each direction.
-pub const NETWORK_PAGES: usize = 2 * (1 + SLOTS);
-const TRANSMIT: usize = 0;
-const RECEIVE: usize = 1 + SLOTS;
+/// The buffers of each direction.
+const SLOTS: usize = 16;
 
-/// Memory for `N` network interfaces, 268 KiB each.
+/// The frames that are sent from one page.
+const IN_PAGE: usize = 2;
+const _: () = assert!(IN_PAGE * FRAME <= PAGE && SLOTS.is_multiple_of(IN_PAGE));
+
+/// The pages of one interface: a ring and the buffers for each direction.
+pub const NETWORK_PAGES: usize = RECEIVE + 1 + SLOTS;
+const TRANSMIT: usize = 0;
+const RECEIVE: usize = TRANSMIT + 1 + SLOTS / IN_PAGE;
+
+/// Memory for `N` network interfaces, 108 KiB each.
 pub type NetworkMemory<const N: usize> = DeviceMemory<N, NETWORK_PAGES>;
 
 type Pages = Granted<NETWORK_PAGES>;
@@ -60,13 +67,12 @@ pub struct Network {
 }
 
 impl Network {
-    /// Takes interface `id`. `token` is one that no other watch of the application uses.
+    /// Takes interface `id`.
     pub fn open<const N: usize>(
         devices: Devices,
         plane: &mut Plane,
         memory: &'static NetworkMemory<N>,
         id: DeviceId,
-        token: Token,
     ) -> Result<Network, DeviceError> {
         let offer = Offer::find(plane, Class::Network, id)?;
         let backend = offer.backend()?;
@@ -77,7 +83,7 @@ impl Network {
         };
         let pages = Granted::new(memory, devices.grants, backend, access)?;
         let channel = Channel::open(devices.events, backend)?;
-        let mut frontend = Frontend::open(plane, offer, pages.window(), id, token)?;
+        let mut frontend = Frontend::open(plane, offer, pages.window(), id)?;
         let mac = frontend.offered(plane, "mac", &mut [0; 32])?.and_then(text::mac);
         let mac = Mac(mac.ok_or(DeviceError::Node("mac"))?);
         frontend.watch(plane)?;
@@ -90,9 +96,9 @@ impl Network {
         if self.wire.broken && self.frontend.link() < Link::Closing {
             self.frontend.close(plane);
         }
-        self.frontend.advance(plane, &mut self.wire)?;
+        let advanced = self.frontend.advance(plane, &mut self.wire);
         self.wire.up = self.frontend.link() == Link::Connected;
-        Ok(self.frontend.link())
+        advanced.map(|()| self.frontend.link())
     }
 
     /// Lets go of an interface that the toolstack took away.
@@ -168,15 +174,12 @@ impl Wire {
         if !self.up || self.broken {
             return false;
         }
-        let received = self.receive.arm();
-        let sent = if self.stalled { self.transmit.arm() } else { Ok(false) };
-        match (received, sent) {
-            (Ok(received), Ok(sent)) => received || sent,
-            _ => {
-                self.broken = true;
-                true
-            }
-        }
+        // Without a buffer for an answer no frame is taken: what waits is not news then.
+        let news = if self.stalled { self.transmit.arm() } else { self.receive.arm() };
+        news.unwrap_or_else(|BadBackend| {
+            self.broken = true;
+            true
+        })
     }
 
     /// The length of the next frame, which is then in `frame`. None too if there is no buffer for

@@ -1,6 +1,6 @@
 //! Frames in: the ring of `netif_rx_request` and `netif_rx_response`.
 
-use super::{FRAME, Pages, RECEIVE};
+use super::{FRAME, Pages, RECEIVE, SLOTS};
 use crate::channel::Channel;
 use crate::front_ring::{BadBackend, FrontRing};
 use crate::page::{PAGE, SharedPage};
@@ -16,7 +16,7 @@ const EXTRA_INFO: u16 = 1 << 3;
 #[derive(Debug)]
 pub(super) struct Receive {
     ring: FrontRing<ENTRY>,
-    slots: Slots,
+    slots: Slots<SLOTS>,
     /// What comes next belongs to a frame that we do not take.
     skipping: bool,
 }

@@ -6,12 +6,14 @@ use smoltcp::phy::TxToken as _;
 use super::*;
 use crate::event::Events;
 use crate::grant::{DomId, Grants};
+use crate::store::fake::{Answer, pair, script};
 use crate::test_page::test_page;
+use Answer::{Value, Watches};
 
 const RESPONSES: usize = 8;
 
 fn wire() -> Wire {
-    let memory: &'static NetworkMemory<1> = Box::leak(Box::new(NetworkMemory::new()));
+    let memory = NetworkMemory::<1>::leaked();
     let peer = DomId::new(0).unwrap();
     let pages = Granted::new(memory, Grants::new(test_page()), peer, |_| Access::Write).unwrap();
     let channel = Channel::fake(Events::new(test_page()));
@@ -35,12 +37,12 @@ fn frames_come_in_and_their_buffers_go_back() {
     let mut wire = wire();
     for index in 0..1000u32 {
         let frame = [index as u8; 100];
-        answer(&wire, index, (index % 32) as u16, 0, &frame);
+        answer(&wire, index, (index % SLOTS as u32) as u16, 0, &frame);
         assert!(wire.ready());
         assert_eq!(wire.next_frame(), Some(100));
         assert_eq!(wire.frame[..100], frame);
         assert_eq!(wire.next_frame(), None);
-        assert_eq!(wire.pages.page(RECEIVE).load_u32(0), 33 + index);
+        assert_eq!(wire.pages.page(RECEIVE).load_u32(0), SLOTS as u32 + 1 + index);
     }
     assert!(!wire.broken);
 }
@@ -78,10 +80,41 @@ fn without_buffers_it_waits_for_the_backend() {
     }
     assert!(!wire.can_send());
     assert!(!wire.ready());
+    // Nothing can be done about a frame that comes now.
+    answer(&wire, 0, 0, 0, &[1; 100]);
+    assert_eq!(wire.next_frame(), None);
+    assert!(!wire.ready());
     wire.pages.page(TRANSMIT).write(64, &[5, 0, 0, 0]);
     wire.pages.page(TRANSMIT).store_u32(RESPONSES, 1);
     assert!(wire.ready());
     assert!(wire.can_send());
+    assert!(wire.ready());
+    assert_eq!(wire.next_frame(), Some(100));
+}
+
+#[test]
+fn two_frames_share_a_page() {
+    let mut wire = wire();
+    for number in 0..SLOTS as u8 {
+        wire.transmit.send(&wire.pages, &wire.channel, &[number; FRAME]).unwrap();
+    }
+    for slot in 0..SLOTS {
+        let mut request = [0; 12];
+        wire.pages.page(TRANSMIT).read(64 + slot * 12, &mut request);
+        let [reference, _, _, _, low, high, _, _, id, 0, size @ ..] = request else {
+            panic!("{request:?}")
+        };
+        let (page, offset) =
+            (TRANSMIT + 1 + slot / 2, usize::from(u16::from_le_bytes([low, high])));
+        assert_eq!(
+            (u32::from(reference), usize::from(id)),
+            (wire.pages.reference(page).number(), slot)
+        );
+        assert_eq!((offset, size), (slot % 2 * 2048, [0xea, 5]));
+        let mut frame = [0xff; FRAME];
+        wire.pages.page(page).read(offset, &mut frame);
+        assert_eq!(frame, [slot as u8; FRAME]);
+    }
 }
 
 #[test]
@@ -94,6 +127,29 @@ fn a_buffer_that_comes_back_twice_ends_it() {
     assert_eq!(wire.next_frame(), None);
     assert!(wire.broken);
     assert!(!wire.ready());
+}
+
+/// A connection that cannot go on takes no frames, whatever the reason.
+#[test]
+fn an_interface_that_fails_is_down() {
+    let (store, _asked, mut server) = pair();
+    script(&store, &mut server, &[Value("1"), Value("0"), Value("/b"), Watches]);
+    let mut plane = Plane::Xenstore(store);
+    let offer = Offer::find(&mut plane, Class::Network, DeviceId::new(0)).unwrap();
+    let wire = wire();
+    let mut frontend =
+        Frontend::open(&plane, offer, wire.pages.window(), DeviceId::new(0)).unwrap();
+    frontend.watch(&mut plane).unwrap();
+    let mut network = Network { frontend, mac: Mac([0; 6]), wire };
+    answer(&network.wire, 0, 0, 0, &[1; 100]);
+    assert!(network.ready());
+    let Plane::Xenstore(store) = &mut plane else { panic!("the test has Xenstore") };
+    crate::store::fake::fire(&mut server, "/b/state", crate::store::Token::new(0));
+    assert!(store.ready());
+    script(store, &mut server, &[Answer::Refuses]);
+    let failed = network.advance(&mut plane);
+    assert_eq!(failed, Err(DeviceError::Store(crate::StoreError::Refused)));
+    assert!(!network.ready());
 }
 
 proptest! {

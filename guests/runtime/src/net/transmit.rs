@@ -1,10 +1,10 @@
 //! Frames out: the ring of `netif_tx_request` and `netif_tx_response`.
 
-use super::{Pages, TRANSMIT};
+use super::{IN_PAGE, Pages, SLOTS, TRANSMIT};
 use crate::channel::Channel;
 use crate::front_ring::{BadBackend, FrontRing};
-use crate::page::SharedPage;
-use crate::slots::Slots;
+use crate::page::{PAGE, SharedPage};
+use crate::slots::{Slot, Slots};
 
 /// Bytes of a `struct netif_tx_request`: grant reference, offset, flags, id, size; and of a `struct
 /// netif_tx_response`: id, status.
@@ -14,7 +14,7 @@ const RESPONSE: usize = 4;
 #[derive(Debug)]
 pub(super) struct Transmit {
     ring: FrontRing<REQUEST>,
-    slots: Slots,
+    slots: Slots<SLOTS>,
 }
 
 impl Transmit {
@@ -36,7 +36,7 @@ impl Transmit {
         self.ring.arm()
     }
 
-    /// Sends a frame of one page at most; dropped if no buffer is free, which `collect` tells
+    /// Sends a frame of `FRAME` bytes at most; dropped if no buffer is free, which `collect` tells
     /// before.
     pub(super) fn send(
         &mut self,
@@ -45,10 +45,10 @@ impl Transmit {
         frame: &[u8],
     ) -> Result<(), BadBackend> {
         let Some(slot) = self.slots.take() else { return Ok(()) };
-        let buffer = TRANSMIT + 1 + slot.index();
-        pages.page(buffer).write(0, frame);
+        let (page, offset) = buffer(slot);
+        pages.page(page).write(usize::from(offset), frame);
         let size = u16::try_from(frame.len()).map_err(|_| BadBackend)?;
-        self.ring.push(&request(pages.reference(buffer).number(), slot.id(), size))?;
+        self.ring.push(&request(pages.reference(page).number(), offset, slot.id(), size))?;
         if self.ring.publish() {
             channel.notify();
         }
@@ -56,10 +56,21 @@ impl Transmit {
     }
 }
 
-/// Offset and flags stay 0: the frame begins its page, is whole, and has its checksums.
-fn request(reference: u32, id: u16, size: u16) -> [u8; REQUEST] {
+/// The page of a buffer, and its offset there.
+fn buffer(slot: Slot) -> (usize, u16) {
+    const _: () = assert!(IN_PAGE == 2);
+    let half = slot.id() % 2;
+    (TRANSMIT + 1 + slot.index() / 2, half * HALF_PAGE)
+}
+
+const HALF_PAGE: u16 = 2048;
+const _: () = assert!(HALF_PAGE as usize * 2 == PAGE);
+
+/// Flags stay 0: the frame is whole, and has its checksums.
+fn request(reference: u32, offset: u16, id: u16, size: u16) -> [u8; REQUEST] {
     let mut request = [0; REQUEST];
     request[..4].copy_from_slice(&reference.to_le_bytes());
+    request[4..6].copy_from_slice(&offset.to_le_bytes());
     request[8..10].copy_from_slice(&id.to_le_bytes());
     request[10..].copy_from_slice(&size.to_le_bytes());
     request

@@ -20,10 +20,13 @@ use crate::foreign::{ForeignPage, ForeignWindow};
 use crate::grant::DomId;
 use crate::page::SharedPage;
 
-/// How long, and how often, we wait for a backend that writes its keys. It is a few microseconds'
-/// work, but its domain may be scheduled out meanwhile.
+/// How long we wait for a backend that writes its keys. It is a few microseconds' work, but its
+/// domain may be scheduled out meanwhile.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How long we do nothing where its event was for something else, perhaps.
 const PAUSE: Duration = Duration::from_millis(2);
-const PAUSES: usize = 1000;
+/// How often we look, at the most.
+const LOOKS: usize = 1000;
 
 /// Where a backend's keys are copied to.
 pub(crate) type KeyBuffer = [u8; KEYS_MAX];
@@ -89,12 +92,26 @@ impl Endpoint {
 
     /// Copies the backend's keys, and gives their length.
     fn snapshot(&self, buffer: &mut KeyBuffer) -> Result<usize, DeviceError> {
-        for _ in 0..PAUSES {
+        let events = self.channel.events();
+        let mut deadline = None;
+        for _ in 0..LOOKS {
             match self.end.page().snapshot_into(Side::Backend, buffer) {
                 Ok(keys) => return Ok(keys.as_bytes().len()),
-                Err(SnapshotError::Busy) => self.channel.events().sleep(PAUSE),
+                Err(SnapshotError::Busy) => {}
                 // No keys: a backend that breaks the protocol.
-                Err(_) => break,
+                Err(_) => return Err(DeviceError::Backend),
+            }
+            let now = events.now();
+            let deadline = *deadline.get_or_insert(now + PATIENCE);
+            if now >= deadline {
+                break;
+            }
+            // It tells when it has written them. That is news for the plane, too: not acknowledged
+            // here, so where it has come already there is only the time to go by.
+            if events.is_pending(self.channel.port()) {
+                events.sleep(PAUSE);
+            } else {
+                events.sleep_until(self.channel.port(), deadline);
             }
         }
         Err(DeviceError::Backend)

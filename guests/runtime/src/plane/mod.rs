@@ -11,7 +11,7 @@
 use crate::Error;
 use crate::boot::Boot;
 use crate::event::{Events, Port, Ports, Source};
-use crate::store::{Store, StoreError, Token};
+use crate::store::{Claim, Store, StoreError, Token, Watch};
 use crate::text;
 
 pub(crate) use endpoint::{Endpoint, KeyBuffer, NO_KEYS};
@@ -41,22 +41,43 @@ impl Plane {
     }
 
     /// Watches for devices of a class that come and go. The watch fires at once, too.
-    pub fn watch(&mut self, class: Class, token: Token) -> Result<(), StoreError> {
+    pub fn watch(&mut self, class: Class) -> Result<Watch, StoreError> {
         match self {
-            Plane::Xenstore(store) => store.watch(class.node(), token),
-            Plane::Noxs(noxs) => {
-                noxs.watch(token);
-                Ok(())
-            }
+            Plane::Xenstore(store) => store.watch(class.node()),
+            Plane::Noxs(noxs) => noxs.watch(class),
         }
     }
 
     /// Whether the watch fired since this was asked last. It tells that something changed, not
     /// what.
-    pub fn take_fired(&mut self, token: Token) -> bool {
+    pub fn take_fired(&mut self, watch: &Watch) -> bool {
         match self {
-            Plane::Xenstore(store) => store.take_fired(token),
-            Plane::Noxs(noxs) => noxs.take_fired(token),
+            Plane::Xenstore(store) => store.take_fired(watch),
+            Plane::Noxs(noxs) => noxs.take_fired(watch),
+        }
+    }
+
+    /// Ends a watch.
+    pub fn unwatch(&mut self, watch: Watch) {
+        match self {
+            Plane::Xenstore(store) => store.unwatch(watch),
+            Plane::Noxs(noxs) => noxs.unwatch(watch),
+        }
+    }
+
+    /// Whether something has fired for a token and was not asked for.
+    pub(crate) fn has_fired(&self, token: Token) -> bool {
+        match self {
+            Plane::Xenstore(store) => store.has_fired(token),
+            Plane::Noxs(noxs) => noxs.has_fired(token),
+        }
+    }
+
+    /// Takes a token for a device.
+    pub(crate) fn claim(&mut self) -> Result<Claim, StoreError> {
+        match self {
+            Plane::Xenstore(store) => store.claim(),
+            Plane::Noxs(noxs) => noxs.claim(),
         }
     }
 

@@ -76,7 +76,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_lowest_ids_in_order(numbers in prop::collection::vec(0u32..100, 0..20), place in 0usize..8) {
+        fn the_lowest_ids_in_order(
+            numbers in prop::collection::vec(0u32..100, 0..20),
+            place in 0usize..8,
+        ) {
             let mut found = vec![DeviceId::default(); place];
             let mut expected: Vec<_> = numbers.into_iter().map(DeviceId::new).collect();
             let count = lowest(expected.iter().copied(), &mut found);

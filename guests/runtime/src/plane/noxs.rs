@@ -7,6 +7,7 @@
 use noxs::device;
 use noxs::device_page::{DevicePage, Entry, SLOTS};
 use noxs::hypercall::{NoxsOp, OP_QUERY};
+use noxs::page::ReadOnlyPage;
 
 use super::{Class, DeviceId, Endpoint};
 use crate::Error;
@@ -16,11 +17,10 @@ use crate::device::DeviceError;
 use crate::event::{Events, Port, Ports, Source};
 use crate::foreign::ForeignWindow;
 use crate::hypercall::memory;
+#[cfg(test)]
 use crate::page::SharedPage;
-use crate::store::Token;
-use crate::window::Window;
-
-static WINDOW: Window = Window::new();
+use crate::store::{Claim, StoreError, TOKENS, Token, Tokens, Watch};
+use crate::window::Fixed;
 
 /// The device page of this guest, and the watches for it and for its devices.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ pub struct Noxs {
     events: Events,
     kind: Kind,
     interrupt: Channel,
-    page: Option<DevicePage<SharedPage>>,
+    page: Option<DevicePage<ReadOnlyPage<'static>>>,
     /// The page's generation when the watches fired last.
     generation: u32,
     /// The port of the device that a token is for.
@@ -39,6 +39,7 @@ pub struct Noxs {
     watches: u32,
     /// Tokens that have fired and not been asked for.
     fired: u32,
+    tokens: &'static Tokens,
 }
 
 impl Noxs {
@@ -55,12 +56,13 @@ impl Noxs {
             events,
             kind,
             Channel::interrupt(events, query.virq).map_err(Error::Interrupt)?,
+            &TOKENS,
         );
         noxs.look_for_page();
         Ok(noxs)
     }
 
-    fn new(events: Events, kind: Kind, interrupt: Channel) -> Noxs {
+    fn new(events: Events, kind: Kind, interrupt: Channel, tokens: &'static Tokens) -> Noxs {
         Noxs {
             events,
             kind,
@@ -71,26 +73,52 @@ impl Noxs {
             used: [0; SLOTS],
             watches: 0,
             fired: 0,
+            tokens,
         }
     }
 
     /// One with a device page of the test's own.
     #[cfg(test)]
     pub(crate) fn fake(events: Events, page: SharedPage) -> Noxs {
-        let mut noxs = Noxs::new(events, Kind::Pv, Channel::fake(events));
-        noxs.page = DevicePage::open(page).ok();
+        let tokens = Box::leak(Box::new(Tokens::new()));
+        let mut noxs = Noxs::new(events, Kind::Pv, Channel::fake(events), tokens);
+        noxs.page = DevicePage::open(page.read_only()).ok();
         noxs
     }
 
     /// A page that cannot be mapped, or is none, is as good as none.
     fn look_for_page(&mut self) {
-        if let Ok(page) = WINDOW.map_device_page(self.kind) {
+        if let Ok(page) = Fixed::map_device_page(self.kind) {
             self.page = DevicePage::open(page).ok();
         }
     }
 
+    /// Watches for devices that come and go, of whatever class. The watch fires at once, too.
+    pub fn watch(&mut self, class: Class) -> Result<Watch, StoreError> {
+        let claim = self.claim()?;
+        self.watch_for(claim.token());
+        Ok(Watch::new(class.node(), claim))
+    }
+
+    /// Whether the watch fired since this was asked last.
+    pub fn take_fired(&mut self, watch: &Watch) -> bool {
+        self.take_fired_for(watch.token())
+    }
+
+    /// Ends a watch.
+    pub fn unwatch(&mut self, watch: Watch) {
+        self.unwatch_for(watch.token());
+    }
+
+    /// Takes a free token, which is for nothing yet.
+    pub(crate) fn claim(&mut self) -> Result<Claim, StoreError> {
+        let claim = self.tokens.claim()?;
+        self.unwatch_for(claim.token());
+        Ok(claim)
+    }
+
     /// Lets the token fire at once, and when a device comes or goes.
-    pub fn watch(&mut self, token: Token) {
+    pub(crate) fn watch_for(&mut self, token: Token) {
         self.watches |= token.bit();
         self.fired |= token.bit();
     }
@@ -105,11 +133,11 @@ impl Noxs {
         if let Some(port) = self.ports.get_mut(token.index()) {
             *port = Some(endpoint.port());
         }
-        self.watch(token);
+        self.watch_for(token);
     }
 
-    /// Ends `watch_device`.
-    pub(crate) fn unwatch_device(&mut self, token: Token) {
+    /// Ends `watch_for` and `watch_device`.
+    pub(crate) fn unwatch_for(&mut self, token: Token) {
         if let Some(port) = self.ports.get_mut(token.index()) {
             *port = None;
         }
@@ -118,10 +146,15 @@ impl Noxs {
     }
 
     /// Whether the token fired since this was asked last.
-    pub fn take_fired(&mut self, token: Token) -> bool {
+    pub(crate) fn take_fired_for(&mut self, token: Token) -> bool {
         let fired = self.fired & token.bit() != 0;
         self.fired &= !token.bit();
         fired
+    }
+
+    /// Whether the token fired and was not asked for.
+    pub(crate) fn has_fired(&self, token: Token) -> bool {
+        self.fired & token.bit() != 0
     }
 
     /// The devices of a class.
@@ -174,6 +207,7 @@ impl Source for Noxs {
 
     /// Ready while a watch that fired has not been asked for.
     fn ready(&mut self) -> bool {
+        self.forget_given_back();
         if self.page.is_none() {
             self.look_for_page();
         }
@@ -192,6 +226,20 @@ impl Source for Noxs {
             bit <<= 1;
         }
         self.fired != 0
+    }
+}
+
+impl Noxs {
+    /// Ends what was for tokens that their owners have dropped. Their ports may be others' by now.
+    fn forget_given_back(&mut self) {
+        let live = self.tokens.live();
+        self.watches &= live;
+        self.fired &= live;
+        for (number, port) in (0..).zip(&mut self.ports) {
+            if live & 1 << number == 0 {
+                *port = None;
+            }
+        }
     }
 }
 

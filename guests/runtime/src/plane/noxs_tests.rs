@@ -9,8 +9,6 @@ use proptest::prelude::*;
 use super::*;
 use crate::test_page::test_page;
 
-const TOKEN: Token = Token::new(4);
-
 fn device(class: PageClass, id: u32) -> Device {
     Device { class, id: PageId(id), backend: DomId(0), grant: GrantRef(8), port: PagePort(9) }
 }
@@ -21,15 +19,29 @@ fn a_watch_fires_at_once_and_with_each_change() {
     let mut table = DeviceTable::create(page);
     let mut noxs = Noxs::fake(Events::new(test_page()), page);
     assert!(!noxs.ready());
-    noxs.watch(TOKEN);
+    let watch = noxs.watch(Class::Network).unwrap();
     assert!(noxs.ready());
-    assert!(noxs.take_fired(TOKEN));
-    assert!(!noxs.take_fired(TOKEN));
+    assert!(noxs.take_fired(&watch));
+    assert!(!noxs.take_fired(&watch));
     assert!(!noxs.ready());
     table.add(&device(PageClass::VIF, 3)).unwrap();
     assert!(noxs.ready());
     assert!(noxs.ready());
-    assert!(noxs.take_fired(TOKEN));
+    assert!(noxs.take_fired(&watch));
+    assert!(!noxs.ready());
+    table.clear();
+    noxs.unwatch(watch);
+    assert!(!noxs.ready());
+}
+
+#[test]
+fn a_watch_that_is_dropped_fires_no_more() {
+    let page = test_page();
+    let mut table = DeviceTable::create(page);
+    let mut noxs = Noxs::fake(Events::new(test_page()), page);
+    drop(noxs.watch(Class::Disk).unwrap());
+    assert!(!noxs.ready());
+    table.add(&device(PageClass::VIF, 3)).unwrap();
     assert!(!noxs.ready());
 }
 
@@ -58,8 +70,8 @@ fn devices_are_listed_by_class() {
 #[test]
 fn without_a_page_there_are_no_devices() {
     let mut noxs = Noxs::fake(Events::new(test_page()), test_page());
-    noxs.watch(TOKEN);
-    assert!(noxs.take_fired(TOKEN));
+    let watch = noxs.watch(Class::Network).unwrap();
+    assert!(noxs.take_fired(&watch));
     assert_eq!(noxs.ids(Class::Network).count(), 0);
     assert!(!noxs.ready());
 }

@@ -54,15 +54,15 @@ impl Header {
 
 /// Names one of this guest's watches. Xenstore hands it back with each event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Token(u8);
+pub(crate) struct Token(u8);
 
 impl Token {
     /// The watches that a guest can tell apart.
-    pub const COUNT: u8 = 32;
+    pub(crate) const COUNT: u8 = 32;
 
     /// # Panics
     /// From `COUNT` on; in a constant that is a compile error.
-    pub const fn new(number: u8) -> Token {
+    pub(crate) const fn new(number: u8) -> Token {
         assert!(number < Token::COUNT);
         Token(number)
     }
@@ -72,14 +72,19 @@ impl Token {
         [b'A' + self.0 / 16, b'a' + self.0 % 16]
     }
 
-    /// From the end of a watch event's body, `... 0 token 0`.
-    pub(crate) fn decode(tail: [u8; 4]) -> Option<Token> {
-        match tail {
-            [0, high @ b'A'..=b'B', low @ b'a'..=b'p', 0] => {
-                Some(Token((high - b'A') * 16 + (low - b'a')))
+    /// The path and the token of a watch event's body, `path 0 token 0`. None if the token is none
+    /// of ours.
+    pub(crate) fn decode(body: &[u8]) -> Option<(&[u8], Token)> {
+        match body {
+            [path @ .., 0, high @ b'A'..=b'B', low @ b'a'..=b'p', 0] => {
+                Some((path, Token((high - b'A') * 16 + (low - b'a'))))
             }
             _ => None,
         }
+    }
+
+    pub(crate) fn number(self) -> u8 {
+        self.0
     }
 
     /// As an index below `COUNT`.
@@ -104,10 +109,12 @@ mod tests {
         for number in 0..Token::COUNT {
             let token = Token::new(number);
             let [high, low] = token.encode();
-            assert_eq!(Token::decode([0, high, low, 0]), Some(token));
+            assert_eq!(Token::decode(&[0, high, low, 0]), Some((&b""[..], token)));
+            assert_eq!(Token::decode(&[b'/', 0, high, low, 0]), Some((&b"/"[..], token)));
         }
-        assert_eq!(Token::decode(*b"/Aa\0"), None);
-        assert_eq!(Token::decode(*b"\0Ca\0"), None);
+        for wrong in [&b"/Aa\0"[..], b"\0Ca\0", b"/\0Aa", b"\0", b""] {
+            assert_eq!(Token::decode(wrong), None);
+        }
     }
 
     proptest! {
@@ -118,12 +125,12 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_decode_within_bounds(bytes: [u8; 16], tail: [u8; 4]) {
+        fn any_bytes_decode_within_bounds(bytes: [u8; 16], body: Vec<u8>) {
             if let Some(header) = Header::decode(bytes) {
                 prop_assert!(header.length as usize <= MAX_BODY);
             }
-            if let Some(token) = Token::decode(tail) {
-                prop_assert!(token.bit().is_power_of_two());
+            if let Some((path, token)) = Token::decode(&body) {
+                prop_assert!(token.bit().is_power_of_two() && path.len() == body.len() - 4);
             }
         }
     }
