@@ -66,8 +66,11 @@ fn devices_that_were_taken_by_force() {
             ping(second);
             chaos::chaos(&["device", "detach", "--force", &guest.name, "vif", "1"]).ok();
         }
-        idle(&guests, &format!("forced detach {round}"));
+        if round == 1 {
+            idle(&guests, "a forced detach");
+        }
     }
+    idle(&guests, "five forced detaches");
     // The memory of all of them is there again.
     for (guest, addresses) in guests.iter().zip(ADDRESSES) {
         attach(guest, 6);
