@@ -39,10 +39,11 @@ const LOOK: Duration = Duration::from_millis(30);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Host {
     parts: BTreeMap<String, Vec<String>>,
+    /// The list of domains as xl has it, if it was asked.
+    xl: Option<Vec<String>>,
     /// Free memory in KiB, and how much more or less of it there may be.
     free: u64,
     slack: u64,
-    whole: bool,
 }
 
 impl Host {
@@ -111,20 +112,19 @@ impl Host {
         parts.insert("network interfaces".to_owned(), names_in("/sys/class/net"));
         parts.insert("backends".to_owned(), names_in("/sys/bus/xen-backend/devices"));
         parts.insert("loop devices".to_owned(), loop_devices());
-        Self { parts, free, slack: 0, whole: false }
+        Self { parts, xl: None, free, slack: 0 }
     }
 
-    /// Adds what xl says.
+    /// Adds what xl says, where it can be asked.
     #[track_caller]
     fn ask_xl(&mut self) {
-        self.whole = true;
         if noxs::host() && !noxs::xenstored_runs() {
             return;
         }
         let lines = xl::list().into_iter().map(|row| {
             format!("{} {} {} MiB, {} vcpus", row.name, row.id, row.memory_mib, row.vcpus)
         });
-        self.parts.insert("xl list".to_owned(), lines.collect());
+        self.xl = Some(lines.collect());
     }
 
     /// Lets so much free memory be gone, or be there again, in KiB.
@@ -149,16 +149,10 @@ impl Host {
         }
         for (title, before) in &self.parts {
             let after = now.parts.get(title).map(Vec::as_slice).unwrap_or_default();
-            if after == before {
-                continue;
-            }
-            let _ = writeln!(text, "{title}:");
-            for line in before.iter().filter(|line| !after.contains(line)) {
-                let _ = writeln!(text, "  - {line}");
-            }
-            for line in after.iter().filter(|line| !before.contains(line)) {
-                let _ = writeln!(text, "  + {line}");
-            }
+            compare(&mut text, title, before, after);
+        }
+        if let (Some(before), Some(after)) = (&self.xl, &now.xl) {
+            compare(&mut text, "xl list", before, after);
         }
         text
     }
@@ -170,7 +164,7 @@ impl Host {
         loop {
             let mut now = Self::at_once();
             // When nothing else is left: it takes longer than all the rest.
-            if self.whole && self.difference(&now).is_empty() {
+            if self.xl.is_some() && self.difference(&now).is_empty() {
                 now.ask_xl();
             }
             let difference = self.difference(&now);
@@ -187,6 +181,20 @@ impl Host {
             );
             std::thread::sleep(LOOK);
         }
+    }
+}
+
+/// Adds to `text` what of a part is gone and what is new.
+fn compare(text: &mut String, title: &str, before: &[String], after: &[String]) {
+    if after == before {
+        return;
+    }
+    let _ = writeln!(text, "{title}:");
+    for line in before.iter().filter(|line| !after.contains(line)) {
+        let _ = writeln!(text, "  - {line}");
+    }
+    for line in after.iter().filter(|line| !before.contains(line)) {
+        let _ = writeln!(text, "  + {line}");
     }
 }
 

@@ -4,7 +4,7 @@
 
 use std::process::Command;
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use h2::{BootImage, DeviceId, GuestConfig, Hypervisor};
 use lab_tests::command::{LIMIT, run_within};
@@ -89,38 +89,41 @@ fn linux_reboots_and_shuts_down() {
 /// On the way from its start to a connected interface, and before.
 #[test]
 fn destroyed_at_any_moment() {
-    const MOMENTS: u32 = 12;
     const LIMIT: Duration = Duration::from_secs(60);
+    /// In microseconds: from before its first instruction until long after it is connected.
+    const MOMENTS: [u64; 13] =
+        [0, 250, 500, 1000, 2000, 4000, 8000, 16_000, 32_000, 64_000, 128_000, 512_000, 2_000_000];
     without_xenstored();
     let lab = Lab::new("noxs-destroy");
     let hypervisor = Hypervisor::open().unwrap();
     for base in ["daytime-pv", "daytime-pvh"] {
         let config = GuestConfig::from_file(lab.config(base, base, &json!({}))).unwrap();
         let image = BootImage::open(&config).unwrap();
-        let start = || hypervisor.create(&config).unwrap().boot(&image).unwrap();
-        // The first one tells how long the way is, and makes what the host keeps.
-        let domain = start();
-        let started = Instant::now();
+        let make = || hypervisor.create(&config).unwrap().boot_paused(&image).unwrap();
+        // The first one makes what the host keeps.
+        let domain = make();
+        domain.unpause().unwrap();
         domain.wait_until_connected(DeviceId::vif(0), LIMIT).unwrap();
-        let way = started.elapsed();
         domain.destroy().unwrap();
         let host = Host::now();
         let paused = lab.create_with(base, "paused", &json!({}), &["--paused"]);
         chaos::chaos(&["destroy", &paused.name]).ok();
-        // Up to twice as long, since no two guests are equally fast. Asked within this process: a
-        // command takes longer than the whole way.
+        // Asked within this process, for a command takes longer than the whole way, and of a guest
+        // that stands still meanwhile.
         let (mut early, mut late) = (0, 0);
-        for moment in 0..=MOMENTS {
-            let domain = start();
-            sleep(way * 2 * moment / MOMENTS);
+        for moment in MOMENTS {
+            let domain = make();
+            domain.unpause().unwrap();
+            sleep(Duration::from_micros(moment));
+            domain.pause().unwrap();
             match domain.wait_until_connected(DeviceId::vif(0), Duration::ZERO) {
                 Ok(()) => late += 1,
                 Err(_) => early += 1,
             }
             domain.destroy().unwrap();
-            assert_eq!(noxs::list(), Vec::<String>::new(), "{moment} of {MOMENTS}");
+            assert_eq!(noxs::list(), Vec::<String>::new(), "destroyed after {moment} us");
         }
-        eprintln!("{base}, connected in {way:?}: {early} destroyed before that, {late} after");
+        eprintln!("{base}: {early} destroyed before they were connected, {late} after");
         assert!(early > 1 && late > 0, "all moments are alike");
         host.assert_unchanged("guests destroyed");
     }

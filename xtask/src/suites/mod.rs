@@ -152,10 +152,10 @@ pub(crate) fn run(request: &Request, built: &Built) -> Result<Outcome> {
     Ok(outcome)
 }
 
-/// How many hosts run at a time. Each has one processor, and is idle a part of the time, so one
-/// more than there are processors keeps all of them busy.
+/// How many hosts run at a time. Each has one processor, and waits a good part of the time, so two
+/// more than there are processors keep all of them busy.
 fn slots() -> usize {
-    thread::available_parallelism().map_or(1, usize::from) + 1
+    thread::available_parallelism().map_or(1, usize::from) + 2
 }
 
 /// The suites of `request` by the kind of their host.

@@ -33,7 +33,7 @@ pub(crate) enum When {
 pub(crate) struct Suite {
     pub(crate) name: &'static str,
     pub(crate) host: Host,
-    /// How long it takes with three hosts on two processors. Its limit comes from it, and so does
+    /// How long it takes with four hosts on two processors. Its limit comes from it, and so does
     /// the sharing of the suites among hosts.
     pub(crate) seconds: u64,
     pub(crate) when: When,
