@@ -124,7 +124,7 @@ impl Lab {
     }
 
     /// The xl configuration of the guest of /guests/BASE.json, without its devices, and with the
-    /// lines of `more`. Returns the file's path.
+    /// lines of `more`, which stand in place of its own. Returns the file's path.
     #[track_caller]
     pub fn xl_config(&self, base: &str, name: &str, more: &str) -> String {
         let path = format!("{GUESTS}/{base}.json");
@@ -139,7 +139,8 @@ impl Lab {
             ("cmdline", "extra"),
             ("tsc_mode", "tsc_mode"),
         ] {
-            if let Some(value) = config[key].as_str() {
+            let replaced = more.lines().any(|line| line.starts_with(&format!("{xl_key} =")));
+            if let Some(value) = config[key].as_str().filter(|_| !replaced) {
                 text.push_str(&format!("{xl_key} = \"{value}\"\n"));
             }
         }
