@@ -85,8 +85,9 @@ impl Device {
             add(words, &back, &[("online", "1"), ("toolstack", "chaos")]);
             add(words, &back, backend);
         });
-        // The guest writes its end; nodes that come later inherit this.
+        // Each end writes its own and reads the other's; nodes that come later inherit this.
         run(&["xenstore-chmod", "-r", &front, &format!("n{id}"), "r0"]).ok();
+        run(&["xenstore-chmod", "-r", &back, "n0", &format!("r{id}")]).ok();
         write(&|words| {
             add(words, &front, &[("state", "1")]);
             add(words, &back, &[("state", "1")]);

@@ -32,7 +32,7 @@ pub(super) fn script(lines: &[Line<'_>], full: bool) -> String {
     // libtest ends with 101 if a test failed. A suite that ended in any other way has no closing
     // line, so one is made for the count. The kernel's log gets the name of each suite (5: a
     // notice, which is not shown on the console): it tells who made it complain. Behind a failure
-    // comes what the daemon has to say of it.
+    // comes what the daemon has to say of it; a suite that was ended may have left it stopped.
     let _ = write!(
         script,
         r#"failed=0
@@ -46,6 +46,7 @@ suite() {{
 	if [ $status -ne 0 ]; then
 		failed=$((failed + 1))
 		journalctl --no-pager --lines=60 --unit=xendevd
+		systemctl start xendevd
 	fi
 	case $status in
 	0 | 101) what= ;;
@@ -87,7 +88,7 @@ mod tests {
     /// Runs the script with `timeout` replaced by a function.
     fn run(timeout: &str, lines: &[Line<'_>]) -> (Option<i32>, String) {
         let script = script(lines, false).replace("/dev/kmsg", "/dev/null");
-        let script = script.replace("journalctl", "true");
+        let script = script.replace("journalctl", "true").replace("systemctl", "true");
         let script = format!("timeout() {{ {timeout}; }}\n{script}");
         let output = Command::new("sh").args(["-c", &script]).output().unwrap();
         (output.status.code(), String::from_utf8(output.stdout).unwrap())
