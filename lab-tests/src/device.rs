@@ -67,31 +67,22 @@ impl Device {
     fn write(&self, backend: &[(&str, &str)], frontend: &[(&str, &str)]) {
         let (back, front) = (self.backend(), self.frontend());
         let id = self.domain.to_string();
-        let add = |words: &mut Vec<String>, path: &str, nodes: &[(&str, &str)]| {
+        let mut words = vec!["xenstore-write".to_owned()];
+        let mut add = |path: &str, nodes: &[(&str, &str)]| {
             for (node, value) in nodes {
                 words.extend([format!("{path}/{node}"), (*value).to_owned()]);
             }
         };
-        let write = |add: &dyn Fn(&mut Vec<String>)| {
-            let mut words = vec!["xenstore-write".to_owned()];
-            add(&mut words);
-            run(&words.iter().map(String::as_str).collect::<Vec<_>>()).ok();
-        };
-        let ends = [("frontend", &*front), ("frontend-id", &id)];
-        write(&|words| {
-            add(words, &front, &[("backend", &back), ("backend-id", "0")]);
-            add(words, &front, frontend);
-            add(words, &back, &ends);
-            add(words, &back, &[("online", "1"), ("toolstack", "chaos")]);
-            add(words, &back, backend);
-        });
-        // Each end writes its own and reads the other's; nodes that come later inherit this.
-        run(&["xenstore-chmod", "-r", &front, &format!("n{id}"), "r0"]).ok();
-        run(&["xenstore-chmod", "-r", &back, "n0", &format!("r{id}")]).ok();
-        write(&|words| {
-            add(words, &front, &[("state", "1")]);
-            add(words, &back, &[("state", "1")]);
-        });
+        add(&front, &[("backend", &back), ("backend-id", "0")]);
+        add(&front, frontend);
+        add(
+            &back,
+            &[("frontend", &front), ("frontend-id", &id), ("online", "1"), ("toolstack", "chaos")],
+        );
+        add(&back, backend);
+        add(&front, &[("state", "1")]);
+        add(&back, &[("state", "1")]);
+        run(&words.iter().map(String::as_str).collect::<Vec<_>>()).ok();
     }
 
     /// Its backend directory.

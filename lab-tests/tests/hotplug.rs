@@ -206,20 +206,19 @@ fn what_this_domain_uses_itself_is_not_given_away() {
 fn a_read_only_disk_cannot_be_written() {
     let lab = Lab::new("readonly");
     let _daemon = Xendevd::start(lab.path("").as_path(), "{}");
-    let ops = "kernel = \"/guests/blkcheck\"\nextra = \"disk=xvda ops=read:0:8,write:1:0:8\"";
-    let domain = guest(&lab, "a", ops);
-    let name = lab.name("a");
-    console::clear(&name);
     let file = image(&lab, "a.img");
-    let disk = Device::vbd(domain, XVDA, &file, "r");
-    disk.connected();
+    let name = lab.name("a");
+    let lines = format!(
+        "kernel = \"/guests/blkcheck\"\nextra = \"disk=xvda ops=read:0:8,write:1:0:8\"\n\
+         disk = [\"{file},raw,xvda,r\"]"
+    );
+    let domain = guest(&lab, "a", &lines);
     let number = loops_on(&file)[0];
     assert_eq!(fs::read_to_string(format!("/sys/block/loop{number}/ro")).unwrap().trim(), "1");
     xl::xl(&["unpause", &name]).ok();
     console::wait_for(&name, "blkcheck: read ok 8 sectors");
     console::wait_for(&name, "blkcheck: write failed: read-only");
     assert!(fs::read(&file).unwrap().iter().all(|byte| *byte == 0), "the image has been written");
-    drop(disk);
     destroy(domain);
     nothing_left(domain, &[&file]);
 }
