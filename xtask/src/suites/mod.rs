@@ -1,7 +1,7 @@
 //! The suites of `lab-tests` on real Xen.
 //!
 //! ```text
-//!   table (suites, hosts, times) --> plan (which, on how many hosts) --> schedule (when each starts)
+//!   table (suites, hosts, times) --> plan (which, on how many) --> schedule (when each starts)
 //!                                                                           |
 //!   programs (built, stripped) ----------------------------------------> host --> script (in dom0)
 //!                                                                           |        |
