@@ -104,11 +104,14 @@ fn destroyed_at_any_moment() {
         let config = GuestConfig::from_file(lab.config(base, base, &json!({}))).unwrap();
         let image = BootImage::open(&config).unwrap();
         let make = || hypervisor.create(&config).unwrap().boot_paused(&image).unwrap();
+        let connect_and_destroy = || {
+            let domain = make();
+            domain.unpause().unwrap();
+            domain.wait_until_connected(DeviceId::vif(0), LIMIT).unwrap();
+            domain.destroy().unwrap();
+        };
         // The first one makes what the host keeps.
-        let domain = make();
-        domain.unpause().unwrap();
-        domain.wait_until_connected(DeviceId::vif(0), LIMIT).unwrap();
-        domain.destroy().unwrap();
+        connect_and_destroy();
         let host = Host::now();
         let paused = lab.create_with(base, "paused", &json!({}), &["--paused"]);
         chaos::chaos(&["destroy", &paused.name]).ok();
@@ -127,10 +130,7 @@ fn destroyed_at_any_moment() {
             domain.destroy().unwrap();
             assert_eq!(noxs::list(), Vec::<String>::new(), "destroyed after {moment} us");
         }
-        let domain = make();
-        domain.unpause().unwrap();
-        domain.wait_until_connected(DeviceId::vif(0), LIMIT).unwrap();
-        domain.destroy().unwrap();
+        connect_and_destroy();
         eprintln!("{base}: {early} destroyed before they were connected, {late} after");
         assert!(early >= at_least, "all moments are alike");
         host.assert_unchanged("guests destroyed");
