@@ -56,7 +56,7 @@ mod tests {
     use std::io::Read;
     use std::process::{Command, Stdio};
 
-    use super::{below, parent};
+    use super::{Pid, Signal, below, kill, parent};
 
     #[test]
     fn a_name_with_parentheses_is_no_trap() {
@@ -77,7 +77,7 @@ mod tests {
         let found = below(std::process::id());
         assert!(found.contains(&child.id()) && found.contains(&sleep), "{found:?}");
         assert_eq!(below(child.id()), [sleep]);
-        Command::new("kill").arg(sleep.to_string()).status().unwrap();
+        kill(Pid::from_raw(i32::try_from(sleep).unwrap()), Signal::SIGKILL).unwrap();
         child.wait().unwrap();
     }
 }
